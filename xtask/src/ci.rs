@@ -1,0 +1,94 @@
+//! What CI checks, in its order: what is quick to fail comes first.
+
+use std::process::Stdio;
+
+use anyhow::bail;
+
+use crate::steps::Steps;
+use crate::{command, tests, tools};
+
+/// Whether the demo is part of CI.
+const DEMO: bool = false;
+
+/// Rules that `demo --break` breaks on purpose: a verdict that never convicts is none.
+const BROKEN_RULES: &[&str] = &["twice", "limit", "second-connection", "drop", "miscount"];
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// Also refuse changes of the contracts that break clients built from the last commit on main. Off by default
+    /// until the first issue has settled the contracts
+    #[arg(long)]
+    breaking: bool,
+}
+
+/// Runs all checks.
+///
+/// # Errors
+/// At the first one that fails.
+pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let mut steps = Steps::new();
+    let result = all_steps(arguments, &mut steps);
+    steps.summary();
+    result
+}
+
+fn all_steps(arguments: &Arguments, steps: &mut Steps) -> anyhow::Result<()> {
+    steps.step("lock file is current", || {
+        let mut metadata = command::cargo(["metadata", "--locked", "--format-version", "1"]);
+        command::run(metadata.stdout(Stdio::null()))
+    })?;
+    steps.step("format", || {
+        component("fmt", "rustfmt")?;
+        command::run(&mut command::cargo(["fmt", "--all", "--check"]))
+    })?;
+    steps.step("contracts: lint", || command::run(tools::buf()?.arg("lint")))?;
+    steps.step("contracts: format", || command::run(tools::buf()?.args(["format", "--diff", "--exit-code"])))?;
+    if arguments.breaking {
+        steps.step("contracts: breaking changes", || {
+            command::run(tools::buf()?.args(["breaking", "--against", ".git#branch=main"]))
+        })?;
+    }
+    steps.step("clippy", || {
+        component("clippy", "clippy")?;
+        let lint = ["clippy", "--quiet", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"];
+        command::run(&mut command::cargo(lint))
+    })?;
+    steps.step("dependencies", tools::cargo_deny)?;
+    // That generated documents are current is one of the tests.
+    tests::all_steps(&tests::Arguments::default(), steps)?;
+    if DEMO {
+        steps.step("demo: build", || command::run(&mut command::cargo(["build", "--release", "--locked"])))?;
+        steps.step("demo", || command::run(&mut demo(&[])))?;
+        steps.step("demo: every broken rule is convicted", || {
+            for rule in BROKEN_RULES {
+                if command::run(&mut demo(&["--break", rule])).is_ok() {
+                    bail!("`demo --break {rule}` ended green: the verdict does not see it");
+                }
+            }
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+fn demo(arguments: &[&str]) -> std::process::Command {
+    let mut demo = command::cargo(["run", "--quiet", "--release", "--", "demo"]);
+    demo.args(arguments);
+    demo
+}
+
+/// Formats everything that has a format.
+///
+/// # Errors
+/// When a tool is missing or fails.
+pub fn format() -> anyhow::Result<()> {
+    command::run(&mut command::cargo(["fmt", "--all"]))?;
+    command::run(tools::buf()?.args(["format", "--write"]))
+}
+
+fn component(subcommand: &str, name: &str) -> anyhow::Result<()> {
+    if !command::succeeds(&mut command::cargo([subcommand, "--version"])) {
+        bail!("cargo {subcommand} is missing: run `rustup component add {name}` and try again");
+    }
+    Ok(())
+}
