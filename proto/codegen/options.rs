@@ -4,8 +4,7 @@ use prost_reflect::{DynamicMessage, Value};
 
 /// The options message under `name`, when the descriptor carries one.
 fn extension(options: DynamicMessage, name: &str) -> Option<DynamicMessage> {
-    let (_, value) =
-        options.extensions().find(|(ext, _)| ext.full_name() == format!("tgmesh.options.v1.{name}"))?;
+    let (_, value) = options.extensions().find(|(ext, _)| ext.full_name() == format!("tgmesh.options.v1.{name}"))?;
     match value {
         Value::Message(message) => Some(message.clone()),
         _ => None,

@@ -31,6 +31,13 @@ pub fn generate(pool: &DescriptorPool) -> anyhow::Result<String> {
         if message.fields().any(|field| options::field(&field).sensitive) {
             debug(&mut out, &message)?;
         }
+        if message.get_field_by_name("request_id").is_some() {
+            let path = rust_path(message.package_name(), message.full_name());
+            writeln!(
+                out,
+                "impl crate::WithRequestId for {path} {{ fn request_id(&self) -> &str {{ &self.request_id }} }}\n"
+            )?;
+        }
     }
     Ok(out)
 }
@@ -64,10 +71,17 @@ fn validate(out: &mut String, message: &MessageDescriptor) -> anyhow::Result<()>
         let access = format!("self.{}", ident(oneof.name()));
         let module = rust_path(message.package_name(), message.full_name()).rsplit_once("::").map_or_else(
             String::new,
-            |(parent, name)| format!("{parent}::{}::{}", ident(&name.to_snake_case()), oneof.name().to_upper_camel_case()),
+            |(parent, name)| {
+                format!("{parent}::{}::{}", ident(&name.to_snake_case()), oneof.name().to_upper_camel_case())
+            },
         );
         writeln!(out, "        match &{access} {{")?;
-        writeln!(out, "            None => check::choice(v, {:?}, {}),", oneof.name(), options::oneof_required(&oneof))?;
+        writeln!(
+            out,
+            "            None => check::choice(v, {:?}, {}),",
+            oneof.name(),
+            options::oneof_required(&oneof)
+        )?;
         for field in oneof.fields() {
             let each = value_check(&field, "item", &format!("{:?}", field.name()));
             writeln!(out, "            Some({module}::{}(item)) => {{ {each} }}", field.name().to_upper_camel_case())?;
@@ -89,10 +103,9 @@ fn value_check(field: &FieldDescriptor, item: &str, name: &str) -> String {
     match field.kind() {
         Kind::String => format!("check::string(v, {name}, {item}, {rules})"),
         Kind::Bytes => format!("check::bytes(v, {name}, {item}, {rules})"),
-        Kind::Enum(kind) => format!(
-            "check::enumeration(v, {name}, *{item}, {}::try_from(*{item}).is_ok(), {rules})",
-            enum_path(&kind)
-        ),
+        Kind::Enum(kind) => {
+            format!("check::enumeration(v, {name}, *{item}, {}::try_from(*{item}).is_ok(), {rules})", enum_path(&kind))
+        }
         Kind::Message(kind) => match kind.full_name() {
             "google.protobuf.Duration" => format!("check::duration(v, {name}, {item}, {rules})"),
             "google.protobuf.Timestamp" => format!("check::timestamp(v, {name}, {item})"),

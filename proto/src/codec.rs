@@ -4,6 +4,8 @@
 //! Only messages reachable from a request carry rules, so decoding an answer
 //! in a client costs nothing more.
 
+#![warn(clippy::all)]
+
 use std::marker::PhantomData;
 
 use prost::Message;

@@ -6,8 +6,8 @@
 //! validated by the codec that the generated servers use, so a handler never
 //! sees a request that breaks a rule of its contract.
 
-// Generated code is not held to our lints.
-#![expect(clippy::all, missing_docs, reason = "the modules below are generated")]
+// Generated code is not held to our lints; the written modules turn them on again.
+#![expect(clippy::all, clippy::allow_attributes, reason = "most of this crate is generated")]
 
 include!(concat!(env!("OUT_DIR"), "/modules.rs"));
 
@@ -25,6 +25,12 @@ mod generated {
 pub use error::v1::ErrorReason;
 pub use methods::{Caller, METHODS, MethodInfo};
 pub use validate::{Validate, Violations};
+
+/// A request that can be repeated under its id.
+pub trait WithRequestId {
+    /// The id: a UUID, by the rules of the contract.
+    fn request_id(&self) -> &str;
+}
 
 /// The encoded `FileDescriptorSet` of all contracts with their imports.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptor.bin"));

@@ -1,5 +1,7 @@
 //! What each method promises and demands, as its contract states it.
 
+#![warn(clippy::all)]
+
 use std::time::Duration;
 
 /// Who may make a call.

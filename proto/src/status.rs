@@ -1,5 +1,7 @@
 //! Builds and reads the errors of the catalogue.
 
+#![warn(clippy::all)]
+
 use std::collections::HashMap;
 use std::time::Duration;
 

@@ -1,5 +1,7 @@
 //! Checks requests against the rules that their contract states.
 
+#![warn(clippy::all)]
+
 use tonic::Status;
 
 use crate::ErrorReason;
@@ -68,8 +70,8 @@ impl Violations {
         let Some((field, description)) = self.found.first() else {
             return Ok(());
         };
-        let mut status = crate::status::status(ErrorReason::FieldInvalid, format!("{field}: {description}"))
-            .with("field", field);
+        let mut status =
+            crate::status::status(ErrorReason::FieldInvalid, format!("{field}: {description}")).with("field", field);
         for (field, description) in &self.found {
             status = status.violation(field, description);
         }
@@ -114,7 +116,7 @@ pub mod check {
     const LAST_SECOND: i64 = 253_402_300_799;
 
     /// Text.
-    pub fn string(v: &mut Violations, name: &str, value: &String, rules: Rules) {
+    pub fn string(v: &mut Violations, name: &str, value: &str, rules: Rules) {
         if value.is_empty() {
             if rules.required {
                 v.add(name, "is required");
@@ -128,7 +130,7 @@ pub mod check {
     }
 
     /// Bytes.
-    pub fn bytes(v: &mut Violations, name: &str, value: &Vec<u8>, rules: Rules) {
+    pub fn bytes(v: &mut Violations, name: &str, value: &[u8], rules: Rules) {
         if value.is_empty() {
             if rules.required {
                 v.add(name, "is required");

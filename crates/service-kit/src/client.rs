@@ -1,0 +1,192 @@
+//! The client side of calls between processes: names are resolved again and
+//! again and calls spread over all addresses, signed, traced, and bounded by
+//! the deadline of their contract.
+
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::{HeaderValue, Uri};
+use tgmesh_proto::{ErrorReason, MethodInfo};
+use tokio::sync::mpsc::Sender;
+use tonic::Status;
+use tonic::body::Body;
+use tonic::transport::channel::Change;
+use tonic::transport::{Channel, Endpoint};
+use tower::Service;
+
+use crate::identity::{Acting, Issuer};
+use crate::trace::TraceContext;
+
+/// How often a name is resolved.
+const RESOLVE: Duration = Duration::from_secs(5);
+
+/// A channel to another service that signs every call. The request must carry
+/// an [`Acting`] in its extensions: see [`Acting::request`].
+#[derive(Debug, Clone)]
+pub struct ServiceChannel {
+    channel: Channel,
+    issuer: Arc<Issuer>,
+    audience: &'static str,
+    address: Arc<str>,
+}
+
+impl ServiceChannel {
+    /// A channel to the service `audience` at `http://HOST:PORT`. Connects on
+    /// first use, to every address that the host's name has.
+    ///
+    /// # Errors
+    /// When the address is no such URL.
+    pub fn new(address: &str, audience: &'static str, issuer: Arc<Issuer>) -> anyhow::Result<Self> {
+        use anyhow::Context as _;
+        let uri: Uri = address.parse().with_context(|| format!("{address} is no address of a service"))?;
+        let (Some(host), Some(port)) = (uri.host(), uri.port_u16()) else {
+            anyhow::bail!("{address} is no address of a service: expected http://HOST:PORT");
+        };
+        #[expect(clippy::disallowed_methods, reason = "this is the constructor of clients")]
+        let (channel, changes) = Channel::balance_channel(64);
+        let (host, scheme) = (host.to_owned(), uri.scheme_str().unwrap_or("http").to_owned());
+        let name: Arc<str> = format!("{host}:{port}").into();
+        tokio::spawn(resolve(host, port, scheme, changes));
+        Ok(Self { channel, issuer, audience, address: name })
+    }
+
+    /// Host and port: what an error may say of it.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Gives a failure of the transport the name of what failed; answers of the
+    /// service pass as they are.
+    pub fn name_failure(&self, status: Status) -> Status {
+        if tgmesh_proto::status::read(&status).is_some() || status.code() != tonic::Code::Unavailable {
+            return status;
+        }
+        tgmesh_proto::status::status(
+            ErrorReason::DependencyUnavailable,
+            format!("the {} service at {} cannot be reached", self.audience, self.address),
+        )
+        .with("dependency", format!("{} at {}", self.audience, self.address))
+        .build()
+    }
+}
+
+impl Service<http::Request<Body>> for ServiceChannel {
+    type Response = http::Response<Body>;
+    type Error = Box<dyn std::error::Error + Send + Sync>;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.channel.poll_ready(cx).map_err(Into::into)
+    }
+
+    fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
+        let Some(acting) = request.extensions().get::<Acting>().copied() else {
+            return Box::pin(async { Err("a call to another service names nobody it is made for".into()) });
+        };
+        let token = self.issuer.service(acting, self.audience);
+        let trace = TraceContext::current().unwrap_or_else(TraceContext::root).child();
+        let headers = request.headers_mut();
+        for (name, value) in [("authorization", format!("Bearer {token}")), ("traceparent", trace.to_string())] {
+            if let Ok(mut value) = HeaderValue::try_from(value) {
+                value.set_sensitive(name == "authorization");
+                headers.insert(name, value);
+            }
+        }
+        if !request.headers().contains_key("grpc-timeout")
+            && let Some(deadline) = MethodInfo::find(request.uri().path()).and_then(|method| method.deadline)
+            && let Ok(value) = HeaderValue::try_from(format!("{}m", deadline.as_millis()))
+        {
+            request.headers_mut().insert("grpc-timeout", value);
+        }
+        let call = self.channel.call(request);
+        Box::pin(async move { call.await.map_err(Into::into) })
+    }
+}
+
+/// Keeps the channel's addresses those of the name, until the channel is gone.
+async fn resolve(host: String, port: u16, scheme: String, changes: Sender<Change<SocketAddr, Endpoint>>) {
+    let mut known = HashSet::new();
+    loop {
+        let found: HashSet<SocketAddr> = match tokio::net::lookup_host((host.as_str(), port)).await {
+            Ok(found) => found.collect(),
+            Err(error) => {
+                tracing::warn!(host, port, %error, "name cannot be resolved");
+                // Calls would hang without any address: keep what was known.
+                known.clone()
+            }
+        };
+        for gone in known.difference(&found) {
+            if changes.send(Change::Remove(*gone)).await.is_err() {
+                return;
+            }
+        }
+        for new in found.difference(&known) {
+            let Ok(endpoint) = Endpoint::from_shared(format!("{scheme}://{new}")) else {
+                continue;
+            };
+            let endpoint = endpoint
+                .connect_timeout(Duration::from_secs(5))
+                .tcp_nodelay(true)
+                .http2_keep_alive_interval(Duration::from_secs(20))
+                .keep_alive_timeout(Duration::from_secs(10))
+                .keep_alive_while_idle(true);
+            if changes.send(Change::Insert(*new, endpoint)).await.is_err() {
+                return;
+            }
+        }
+        known = found;
+        tokio::select! {
+            () = tokio::time::sleep(RESOLVE) => {}
+            () = changes.closed() => return,
+        }
+    }
+}
+
+/// A channel for a client of the public contracts, such as the command line:
+/// every call carries this token.
+#[derive(Debug, Clone)]
+pub struct UserChannel {
+    channel: Channel,
+    token: Arc<dyn TokenSource>,
+}
+
+/// Where a user's token comes from.
+pub trait TokenSource: std::fmt::Debug + Send + Sync {
+    /// A token that is good now.
+    fn token(&self) -> String;
+}
+
+impl UserChannel {
+    /// A channel to `http://HOST:PORT`. Connects on first use.
+    ///
+    /// # Errors
+    /// When the address is no such URL.
+    pub fn new(address: &str, token: Arc<dyn TokenSource>) -> anyhow::Result<Self> {
+        let endpoint = Endpoint::from_shared(address.to_owned())?.connect_timeout(Duration::from_secs(5));
+        #[expect(clippy::disallowed_methods, reason = "this is the constructor of clients")]
+        let channel = endpoint.connect_lazy();
+        Ok(Self { channel, token })
+    }
+}
+
+impl Service<http::Request<Body>> for UserChannel {
+    type Response = http::Response<Body>;
+    type Error = tonic::transport::Error;
+    type Future = <Channel as Service<http::Request<Body>>>::Future;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.channel.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
+        if let Ok(mut value) = HeaderValue::try_from(format!("Bearer {}", self.token.token())) {
+            value.set_sensitive(true);
+            request.headers_mut().insert("authorization", value);
+        }
+        self.channel.call(request)
+    }
+}

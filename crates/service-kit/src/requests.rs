@@ -1,0 +1,325 @@
+//! The store of `request_id`s: a repeated call gets the first one's answer.
+//!
+//! The answer is stored in the transaction of its effect, so either both exist
+//! or neither. Scope is the caller and the method; entries live 24 hours. Each
+//! service's schema has the table `requests`.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use prost::Message;
+use sea_orm::sea_query::{OnConflict, Query};
+use sea_orm::{ActiveValue::Set, ColumnTrait as _, ConnectionTrait, DbErr, EntityTrait, QueryFilter, QuerySelect as _};
+use sha2::{Digest as _, Sha256};
+use tgmesh_proto::{ErrorReason, WithRequestId};
+use tokio::sync::watch;
+use tonic::Status;
+use uuid::Uuid;
+
+use crate::clock::SharedClock;
+use crate::db::Db;
+use crate::identity::Identity;
+
+/// How long an answer is kept.
+pub const KEPT: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How often a call that waits for a twin elsewhere looks again.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// The table `requests`.
+pub mod entity {
+    use sea_orm::entity::prelude::*;
+
+    /// A call that was made, and its answer.
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "requests")]
+    pub struct Model {
+        /// Caller and method.
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub scope: String,
+        /// The caller's id for the call.
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub request_id: Uuid,
+        /// Hash of the request.
+        pub body_hash: Vec<u8>,
+        /// The answer; NULL while the call is under way.
+        pub answer: Option<Vec<u8>>,
+        /// The process that serves the call.
+        pub process: Uuid,
+        /// When the call was made, in milliseconds since the epoch.
+        pub created_at: i64,
+    }
+
+    /// No relations.
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// Why a call cannot be taken.
+#[derive(Debug, thiserror::Error)]
+pub enum RequestError {
+    /// The id was used with another request.
+    #[error("the request_id {0} was used before with another request")]
+    Reused(Uuid),
+    /// The database failed.
+    #[error("the request store failed")]
+    Db(#[from] DbErr),
+    /// A stored answer cannot be read.
+    #[error("a stored answer cannot be read")]
+    Answer(#[from] prost::DecodeError),
+}
+
+impl RequestError {
+    /// As a status, unless it is the database's.
+    pub fn to_status(&self) -> Option<Status> {
+        match self {
+            Self::Reused(id) => Some(
+                tgmesh_proto::status::status(ErrorReason::RequestIdReused, self.to_string())
+                    .with("request_id", id)
+                    .violation("request_id", "was used before with another request")
+                    .build(),
+            ),
+            Self::Db(_) | Self::Answer(_) => None,
+        }
+    }
+}
+
+/// What is known of a call.
+#[derive(Debug)]
+#[must_use]
+pub enum Claim<R> {
+    /// It was made before; this is its answer.
+    Repeat(R),
+    /// It is new. Store the answer in the slot.
+    New(Slot),
+}
+
+/// What is known of a call whose effect is not a transaction of ours.
+#[derive(Debug)]
+#[must_use]
+pub enum Opened<R> {
+    /// It was made before; this is its answer.
+    Repeat(R),
+    /// It was begun by a process that did not finish it. What it did is for the
+    /// caller to find out.
+    Interrupted(Slot),
+    /// It is new.
+    New(Slot),
+}
+
+/// The place for an answer.
+#[derive(Debug)]
+pub struct Slot {
+    scope: String,
+    request_id: Uuid,
+    #[expect(dead_code, reason = "twins wait until it is dropped")]
+    in_flight: Option<InFlight>,
+}
+
+impl Slot {
+    /// Stores the answer, in the transaction of the effect.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn answer<R: Message>(&self, tx: &impl ConnectionTrait, answer: &R) -> Result<(), DbErr> {
+        let update = Query::update()
+            .table(entity::Entity)
+            .value(entity::Column::Answer, answer.encode_to_vec())
+            .and_where(entity::Column::Scope.eq(self.scope.clone()))
+            .and_where(entity::Column::RequestId.eq(self.request_id))
+            .to_owned();
+        tx.execute(&update).await.map(|_| ())
+    }
+
+    /// Forgets the call, after a failure that surely had no effect: a repeat is
+    /// then a new call.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn forget(self, conn: &impl ConnectionTrait) -> Result<(), DbErr> {
+        entity::Entity::delete_by_id((self.scope.clone(), self.request_id)).exec(conn).await.map(|_| ())
+    }
+
+    /// The caller's id for the call.
+    pub fn request_id(&self) -> Uuid {
+        self.request_id
+    }
+}
+
+type Key = (String, Uuid);
+
+/// Marks a call as under way in this process; twins wait for its end.
+#[derive(Debug)]
+struct InFlight {
+    key: Key,
+    calls: Arc<Mutex<HashMap<Key, watch::Sender<()>>>>,
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        if let Ok(mut calls) = self.calls.lock() {
+            calls.remove(&self.key);
+        }
+    }
+}
+
+/// The store.
+#[derive(Debug, Clone)]
+pub struct Requests {
+    db: Db,
+    clock: SharedClock,
+    process: Uuid,
+    calls: Arc<Mutex<HashMap<Key, watch::Sender<()>>>>,
+}
+
+impl Requests {
+    /// Over a service's database.
+    pub fn new(db: Db, clock: SharedClock) -> Self {
+        let process = crate::clock::new_id(&*clock);
+        Self { db, clock, process, calls: Arc::default() }
+    }
+
+    /// Takes a call whose effect is made in `tx`. A twin in flight waits here,
+    /// for the row or the lock of the other transaction.
+    ///
+    /// # Errors
+    /// When the id was used with another request, or the database fails.
+    pub async fn claim<Q, R>(
+        &self,
+        tx: &impl ConnectionTrait,
+        who: &Identity,
+        method: &str,
+        request: &Q,
+    ) -> Result<Claim<R>, RequestError>
+    where
+        Q: Message + WithRequestId,
+        R: Message + Default,
+    {
+        let (scope, request_id, hash) = describe(who, method, request);
+        if self.insert(tx, &scope, request_id, &hash).await? {
+            return Ok(Claim::New(Slot { scope, request_id, in_flight: None }));
+        }
+        let row = find(tx, &scope, request_id).await?;
+        match row {
+            Some(row) if row.body_hash != hash => Err(RequestError::Reused(request_id)),
+            Some(entity::Model { answer: Some(answer), .. }) => Ok(Claim::Repeat(R::decode(answer.as_slice())?)),
+            // The row of a transaction that is seen has its answer; anything
+            // else is a row that expired between two statements.
+            _ => Err(RequestError::Db(DbErr::RecordNotFound("the request vanished".to_owned()))),
+        }
+    }
+
+    /// Takes a call whose effect is elsewhere, such as at Telegram. A twin in
+    /// flight is waited for, at most `patience` after it was made.
+    ///
+    /// # Errors
+    /// When the id was used with another request, or the database fails.
+    pub async fn open<Q, R>(
+        &self,
+        who: &Identity,
+        method: &str,
+        request: &Q,
+        patience: Duration,
+    ) -> Result<Opened<R>, RequestError>
+    where
+        Q: Message + WithRequestId,
+        R: Message + Default,
+    {
+        let (scope, request_id, hash) = describe(who, method, request);
+        let key = (scope.clone(), request_id);
+        loop {
+            let waiting = {
+                let mut calls = self.calls.lock().expect("no panic holds the lock");
+                match calls.get(&key) {
+                    Some(twin) => Some(twin.subscribe()),
+                    None => {
+                        calls.insert(key.clone(), watch::Sender::new(()));
+                        None
+                    }
+                }
+            };
+            if let Some(mut twin) = waiting {
+                // An error means that the twin is done.
+                let _ = twin.changed().await;
+                continue;
+            }
+            let in_flight = Some(InFlight { key: key.clone(), calls: self.calls.clone() });
+            let slot = Slot { scope: scope.clone(), request_id, in_flight };
+            if self.insert(self.db.conn(), &scope, request_id, &hash).await? {
+                return Ok(Opened::New(slot));
+            }
+            let Some(row) = find(self.db.conn(), &scope, request_id).await? else {
+                continue;
+            };
+            if row.body_hash != hash {
+                return Err(RequestError::Reused(request_id));
+            }
+            if let Some(answer) = row.answer {
+                return Ok(Opened::Repeat(R::decode(answer.as_slice())?));
+            }
+            let age = self.clock.now().since(crate::Time::from_millis(row.created_at));
+            if row.process == self.process || age > patience {
+                return Ok(Opened::Interrupted(slot));
+            }
+            drop(slot);
+            self.clock.sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    /// Deletes answers that were kept long enough.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn sweep(&self) -> Result<u64, DbErr> {
+        let before = (self.clock.now() - KEPT).millis();
+        let done =
+            entity::Entity::delete_many().filter(entity::Column::CreatedAt.lt(before)).exec(self.db.conn()).await?;
+        Ok(done.rows_affected)
+    }
+
+    async fn insert(
+        &self,
+        conn: &impl ConnectionTrait,
+        scope: &str,
+        request_id: Uuid,
+        hash: &[u8],
+    ) -> Result<bool, DbErr> {
+        let row = entity::ActiveModel {
+            scope: Set(scope.to_owned()),
+            request_id: Set(request_id),
+            body_hash: Set(hash.to_vec()),
+            answer: Set(None),
+            process: Set(self.process),
+            created_at: Set(self.clock.now().millis()),
+        };
+        let done = entity::Entity::insert(row)
+            .on_conflict(
+                OnConflict::columns([entity::Column::Scope, entity::Column::RequestId]).do_nothing().to_owned(),
+            )
+            .exec_without_returning(conn)
+            .await;
+        match done {
+            Ok(rows) => Ok(rows > 0),
+            Err(DbErr::RecordNotInserted) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+async fn find(conn: &impl ConnectionTrait, scope: &str, request_id: Uuid) -> Result<Option<entity::Model>, DbErr> {
+    entity::Entity::find_by_id((scope.to_owned(), request_id)).limit(1).one(conn).await
+}
+
+fn describe<Q: Message + WithRequestId>(who: &Identity, method: &str, request: &Q) -> (String, Uuid, Vec<u8>) {
+    // The contract's rules have shown that it is a UUID.
+    let request_id = Uuid::parse_str(request.request_id()).unwrap_or_default();
+    let scope = format!("{}/{}/{}/{method}", who.workspace_id, who.user_id, who.service_name());
+    // Salted with the id, so that equal codes or passwords cannot be told from equal hashes.
+    let mut hash = Sha256::new();
+    hash.update(request_id.as_bytes());
+    hash.update(request.encode_to_vec());
+    (scope, request_id, hash.finalize().to_vec())
+}

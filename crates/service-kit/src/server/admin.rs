@@ -1,0 +1,53 @@
+//! The admin port: health over HTTP, for probes and people.
+
+use std::net::SocketAddr;
+
+use axum::Router;
+use axum::http::StatusCode;
+use axum::routing::get;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use crate::health::Health;
+use crate::shutdown::Shutdown;
+
+/// Serves `/livez`, `/readyz` and `/version` until shutdown is forced or, once
+/// it has begun, nobody asks any more. `services` are the process's services.
+///
+/// # Errors
+/// When the listener fails.
+pub async fn serve_admin(
+    listener: TcpListener,
+    services: Vec<(&'static str, watch::Receiver<Health>)>,
+    shutdown: Shutdown,
+) -> anyhow::Result<()> {
+    let readiness = move || {
+        let mut ready = !services.is_empty();
+        let mut lines = String::new();
+        for (name, health) in &services {
+            let health = health.borrow();
+            ready &= health.ready;
+            lines.push_str(&format!("{name}: {}\n", if health.ready { "ready" } else { "not ready" }));
+            for (dependency, reason) in &health.failing {
+                lines.push_str(&format!("  {dependency}: {reason}\n"));
+            }
+        }
+        let code = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        std::future::ready((code, lines))
+    };
+    let app = Router::new().route("/livez", get(|| async { "ok\n" })).route("/readyz", get(readiness)).route(
+        "/version",
+        get(|| async { concat!("tgmesh ", env!("CARGO_PKG_VERSION"), "+", env!("TGMESH_COMMIT"), "\n") }),
+    );
+    axum::serve(listener, app).with_graceful_shutdown(async move { shutdown.begun().await }).await?;
+    Ok(())
+}
+
+/// Takes the admin address.
+///
+/// # Errors
+/// When it is taken.
+pub async fn bind_admin(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    use anyhow::Context as _;
+    TcpListener::bind(address).await.with_context(|| format!("the admin port cannot listen on {address}"))
+}

@@ -1,0 +1,16 @@
+//! The schema of the integration service.
+
+mod m20261120_000001_first;
+
+use sea_orm_migration::prelude::*;
+
+/// Its migrations, in order.
+#[derive(Debug)]
+pub struct Migrator;
+
+#[async_trait::async_trait]
+impl MigratorTrait for Migrator {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        vec![Box::new(m20261120_000001_first::Migration)]
+    }
+}
