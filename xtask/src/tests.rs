@@ -77,18 +77,19 @@ pub fn all_steps(arguments: &Arguments, steps: &mut Steps) -> anyhow::Result<()>
         Ok(())
     })?;
     let mut nextest = nextest.context("there is no test runner")?;
-    steps.step("build", || build(arguments.package.as_deref()))?;
+    let packages = packages(arguments.package.as_deref());
+    // First and in one go: built alone, the binary would have other features, and half the crates a second time.
+    steps.step("build", || command::run(command::cargo(["build", "--tests", "--bins"]).args(&packages)))?;
     let mut needs = None;
     steps.step("servers and environments", || {
         needs = Some(Needs::bring_up()?);
         Ok(())
     })?;
     steps.step("tests", || {
-        nextest.arg("run");
-        match &arguments.package {
-            Some(package) => nextest.args(["--package", package]),
-            None => nextest.arg("--workspace"),
-        };
+        nextest.arg("run").args(&packages);
+        if let Some(package) = &arguments.package {
+            nextest.args(["--filterset", &format!("package(={package})")]);
+        }
         if arguments.fast {
             nextest.args(["--profile", "fast"]);
         }
@@ -106,17 +107,12 @@ pub fn all_steps(arguments: &Arguments, steps: &mut Steps) -> anyhow::Result<()>
     })
 }
 
-/// Builds the tests and the binary that the black-box tests run.
-///
-/// # Errors
-/// When it does not build.
-pub fn build(package: Option<&str>) -> anyhow::Result<()> {
-    // In one go: alone, the binary would be built with other features, and half the crates a second time.
-    let mut build = command::cargo(["build", "--tests"]);
+/// Cargo's words for what is built: everything, or one package, and with the black-box tests the binary that they run.
+fn packages(package: Option<&str>) -> Vec<String> {
+    let one = |package: &str| ["--package".to_owned(), package.to_owned()];
     match package {
-        Some("tgmesh-tests") => build.args(["--bins", "--package", "tgmesh-tests", "--package", "tgmesh"]),
-        Some(package) => build.args(["--package", package]),
-        None => build.args(["--bins", "--workspace"]),
-    };
-    command::run(&mut build)
+        None => vec!["--workspace".to_owned()],
+        Some("tgmesh-tests") => [one("tgmesh-tests"), one("tgmesh")].concat(),
+        Some(package) => one(package).to_vec(),
+    }
 }
