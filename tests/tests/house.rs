@@ -233,6 +233,25 @@ fn tests_wait_for_things_and_not_for_a_while() {
 }
 
 #[test]
+fn examples_are_tests_and_not_comments() {
+    let mut faults = Vec::new();
+    for (path, text) in texts(&["rs"]) {
+        let mut open = false;
+        for (number, line) in text.lines().enumerate() {
+            let line = line.trim_start();
+            let Some(fence) = ["/// ```", "//! ```"].iter().find_map(|fence| line.strip_prefix(fence)) else {
+                continue;
+            };
+            if !open && !matches!(fence, "text" | "toml" | "json" | "sh" | "sql") {
+                faults.push(format!("{path}:{}", number + 1));
+            }
+            open = !open;
+        }
+    }
+    none(&faults, "the test runner runs no examples in comments: mark it as text, or write a test");
+}
+
+#[test]
 fn the_grpc_layer_knows_no_database() {
     let mut faults = Vec::new();
     for (path, text) in texts(&["rs"]) {
