@@ -32,7 +32,6 @@ impl MigrationTrait for Migration {
         manager.create_index(requests_index()).await?;
         for (name, table, columns, unique) in [
             ("accounts_by_workspace", "accounts", &["workspace_id", "id"][..], false),
-            ("accounts_by_change", "accounts", &["workspace_id", "revision"], false),
             // Who a Telegram user belongs to is decided here, whoever asks first.
             ("accounts_by_user", "accounts", &["telegram_user_id"], true),
             ("restrictions_by_account", "restrictions", &["account_id", "end_at"], false),
@@ -99,7 +98,7 @@ fn accounts() -> TableCreateStatement {
         .col(big("fencing_token"))
         .col(big("created_at"))
         .col(big("updated_at"))
-        // Grows with every change, over all accounts: etag and position of watches.
+        // Grows with every change of the row: its etag.
         .col(big("revision"))
         .to_owned()
 }

@@ -89,6 +89,8 @@ fn tasks() -> TableCreateStatement {
         .col(nullable(big("claim_until")))
         // Not to be taken before.
         .col(big("run_after"))
+        // Failures since the last batch that was kept.
+        .col(int("strikes"))
         .col(big("version"))
         .col(big("created_at"))
         .col(nullable(big("started_at")))

@@ -28,7 +28,7 @@ pub struct Model {
     pub fencing_token: i64,
     pub created_at: i64,
     pub updated_at: i64,
-    /// Grows with every change, over all accounts: etag and position of watches.
+    /// Grows with every change of the row: its etag.
     pub revision: i64,
 }
 
