@@ -1,12 +1,13 @@
 //! Starting and stopping.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{SocketAddr, SocketAddrV4};
 use std::path::Path;
 use std::sync::Arc;
 
 use tokio_util::task::TaskTracker;
 
+use crate::control;
 use crate::clock::{Clock, TimeSource, system_time_source};
 use crate::kernel::{Kernel, State};
 use crate::handle::Handle;
@@ -183,7 +184,7 @@ impl Emulator {
         };
         let handle = Handle::new(kernel);
         if let Some(address) = config.control {
-            info.control = Some(start_control(&handle, &info, address, &tasks).await?);
+            info.control = Some(control::serve(&handle, &info, address, &tasks).await?);
         }
         tracing::info!(dcs = ?info.dcs, control = ?info.control, strict = config.strict, "the emulator is up");
         Ok(Self { handle, info, tasks })
@@ -216,20 +217,4 @@ impl Drop for Emulator {
     fn drop(&mut self) {
         self.handle.kernel().shutdown.cancel();
     }
-}
-
-async fn start_control(
-    _handle: &Handle,
-    _info: &Info,
-    address: SocketAddr,
-    _tasks: &TaskTracker,
-) -> Result<SocketAddr, StartError> {
-    let loopback = match address.ip() {
-        IpAddr::V4(ip) => ip == Ipv4Addr::LOCALHOST || ip.is_loopback(),
-        IpAddr::V6(ip) => ip.is_loopback(),
-    };
-    if !loopback {
-        return Err(StartError::ControlNotLoopback(address));
-    }
-    Ok(address)
 }

@@ -5,6 +5,7 @@
 //! README beside this crate describes scenarios, faults and the exact rules of strict mode.
 
 mod clock;
+mod control;
 mod kernel;
 mod emulator;
 mod error;
