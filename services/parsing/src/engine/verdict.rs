@@ -1,0 +1,249 @@
+//! What an error of the integration service means for a task. Pure: by the
+//! reason's name, never by its text.
+
+use std::time::Duration;
+
+use tgmesh_proto::ErrorReason;
+use tgmesh_proto::parsing::v1::waiting;
+use tonic::{Code, Status};
+
+/// Failures that look like ours, in a row without a batch between them, after
+/// which a task is given up: repeating them for ever would hide a bug.
+const MOST_FAULTS: i32 = 8;
+/// Longest time between two tries. An account may become free earlier than
+/// was foretold: somebody may add one.
+const LONGEST: Duration = Duration::from_secs(30);
+/// Longest time between two waits for an account.
+const SOON: Duration = Duration::from_secs(4);
+
+/// What to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// Take another lease and go on at the cursor.
+    Again,
+    /// Wait, and try again.
+    Wait {
+        /// Why.
+        reason: waiting::Reason,
+        /// For how long, as far as anybody can tell.
+        foretold: Option<Duration>,
+        /// When to try again.
+        retry: Duration,
+        /// In one line.
+        detail: String,
+    },
+    /// Give the task up.
+    Fail {
+        /// Reason of the catalogue.
+        reason: &'static str,
+        /// In one line.
+        detail: String,
+    },
+}
+
+/// Judges an error. `strikes` are the failures before it since the last batch.
+pub fn verdict(status: &Status, strikes: i32) -> Verdict {
+    use ErrorReason as R;
+    let failure = tgmesh_proto::status::read(status);
+    let retry_after = failure.as_ref().and_then(|failure| failure.retry_after);
+    let wait = |reason, detail: String| Verdict::Wait {
+        reason,
+        foretold: retry_after,
+        retry: retry_after.unwrap_or(LONGEST).min(backoff(strikes)),
+        detail,
+    };
+    let Some(failure) = failure else {
+        return no_reason(status, strikes);
+    };
+    let fail = |detail: String| Verdict::Fail { reason: failure.reason.as_reason(), detail };
+    match failure.reason {
+        // The account is not ours any more, or cannot do this any more: nothing
+        // is lost, and integration will not choose it again.
+        R::StaleLease
+        | R::LeaseNotFound
+        | R::AccountNotFound
+        | R::AccountNotReady
+        | R::AccountDeleting
+        | R::AccountFrozen
+        | R::SessionLost
+        | R::NoRights
+        | R::PeerFlood
+        | R::Conflict => match strikes {
+            0 => Verdict::Again,
+            _ => wait(waiting::Reason::Account, format!("the account was lost: {}", status.message())),
+        },
+        R::NoAccountAvailable | R::QuotaExceeded => Verdict::Wait {
+            reason: waiting::Reason::Account,
+            foretold: retry_after,
+            // The wait for an account was long already: back into the queue.
+            retry: retry_after.unwrap_or(SOON).min(backoff(strikes)).min(SOON),
+            detail: no_account(failure.reason, &failure.metadata),
+        },
+        R::FloodWait => match strikes {
+            // Another account may go on at once.
+            0 => Verdict::Again,
+            _ => Verdict::Wait {
+                reason: waiting::Reason::FloodWait,
+                foretold: retry_after,
+                retry: retry_after.unwrap_or_else(|| backoff(strikes)),
+                detail: "telegram demands a wait before more is read".to_owned(),
+            },
+        },
+        R::TelegramUnavailable
+        | R::DependencyUnavailable
+        | R::ShuttingDown
+        | R::Overloaded
+        | R::DeadlineExceeded
+        | R::OutcomeUnknown => wait(waiting::Reason::Dependency, status.message().to_owned()),
+        R::ChatNotFound => fail("telegram knows no such chat, or no account can see it".to_owned()),
+        R::ChatNotVisible => fail("no account of the workspace can see the chat".to_owned()),
+        R::ChatUnavailable => fail("the chat is gone, private, or restricted".to_owned()),
+        R::ChatKindUnsuitable => fail("this kind of chat does not offer what the task collects".to_owned()),
+        R::MembersHidden => {
+            fail("the chat hides its members; a task for message authors finds those who write".to_owned())
+        }
+        R::TelegramRefused => {
+            let name = failure.metadata.get("telegram_error").map(String::as_str).unwrap_or("without a name");
+            fail(format!("telegram refused: {name}"))
+        }
+        // A token that is refused heals with the clock or the keys.
+        R::TokenInvalid => wait(waiting::Reason::Dependency, "the integration service refuses our identity".to_owned()),
+        R::Internal if strikes < MOST_FAULTS => {
+            wait(waiting::Reason::Dependency, "the integration service has an internal error".to_owned())
+        }
+        _ => fail(status.message().to_owned()),
+    }
+}
+
+/// An error that names no reason comes from the transport.
+fn no_reason(status: &Status, strikes: i32) -> Verdict {
+    let passing = matches!(status.code(), Code::Unavailable | Code::Cancelled | Code::DeadlineExceeded | Code::Unknown);
+    if passing || strikes < MOST_FAULTS {
+        return Verdict::Wait {
+            reason: waiting::Reason::Dependency,
+            foretold: None,
+            retry: backoff(strikes),
+            detail: "the connection to the integration service was cut".to_owned(),
+        };
+    }
+    Verdict::Fail { reason: ErrorReason::Internal.as_reason(), detail: status.message().to_owned() }
+}
+
+/// The accounts that cannot be had, by reason.
+fn no_account(reason: ErrorReason, metadata: &std::collections::HashMap<String, String>) -> String {
+    if reason == ErrorReason::QuotaExceeded {
+        let limit = metadata.get("limit").map(String::as_str).unwrap_or("of reading");
+        return format!("the limit {limit} of the account is used up");
+    }
+    let mut counts: Vec<String> = metadata
+        .iter()
+        .filter(|(_, count)| count.parse::<u64>().is_ok_and(|count| count > 0))
+        .map(|(reason, count)| format!("{} {count}", reason.replace('_', " ")))
+        .collect();
+    counts.sort();
+    if counts.is_empty() {
+        "no account is free".to_owned()
+    } else {
+        format!("no account is free: {}", counts.join(", "))
+    }
+}
+
+/// 1, 2, 4, 8, 16, then 30 seconds.
+pub fn backoff(strikes: i32) -> Duration {
+    let doublings = u32::try_from(strikes.clamp(0, 5)).unwrap_or(0);
+    Duration::from_secs(1 << doublings).min(LONGEST)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(reason: ErrorReason) -> Status {
+        tgmesh_proto::status::status(reason, "host:1 is away").build()
+    }
+
+    /// All reasons that there are.
+    fn reasons() -> impl Iterator<Item = ErrorReason> {
+        (1..300).filter_map(|number| ErrorReason::try_from(number).ok())
+    }
+
+    #[test]
+    fn only_what_waiting_cannot_heal_ends_a_task() {
+        use ErrorReason as R;
+        let heals = [
+            R::StaleLease,
+            R::LeaseNotFound,
+            R::AccountNotFound,
+            R::AccountNotReady,
+            R::AccountDeleting,
+            R::AccountFrozen,
+            R::SessionLost,
+            R::NoRights,
+            R::PeerFlood,
+            R::Conflict,
+            R::NoAccountAvailable,
+            R::QuotaExceeded,
+            R::FloodWait,
+            R::TelegramUnavailable,
+            R::DependencyUnavailable,
+            R::ShuttingDown,
+            R::Overloaded,
+            R::DeadlineExceeded,
+            R::OutcomeUnknown,
+            R::TokenInvalid,
+        ];
+        for reason in reasons() {
+            for strikes in [0, 1, 100] {
+                let failed = matches!(verdict(&status(reason), strikes), Verdict::Fail { .. });
+                let heals = heals.contains(&reason) || (reason == R::Internal && strikes < MOST_FAULTS);
+                assert_eq!(failed, !heals, "{reason:?} after {strikes}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_lost_lease_goes_on_at_once_and_then_slower() {
+        assert_eq!(verdict(&status(ErrorReason::StaleLease), 0), Verdict::Again);
+        assert!(matches!(verdict(&status(ErrorReason::StaleLease), 1), Verdict::Wait { .. }));
+    }
+
+    #[test]
+    fn a_flood_wait_is_waited_for_as_long_as_telegram_says() {
+        let flood = tgmesh_proto::status::status(ErrorReason::FloodWait, "x")
+            .retry_after(Some(Duration::from_secs(400)))
+            .build();
+        assert_eq!(verdict(&flood, 0), Verdict::Again);
+        let Verdict::Wait { reason, retry, foretold, .. } = verdict(&flood, 1) else { panic!("it waits") };
+        assert_eq!(reason, waiting::Reason::FloodWait);
+        assert_eq!((retry, foretold), (Duration::from_secs(400), Some(Duration::from_secs(400))));
+    }
+
+    #[test]
+    fn waiting_for_an_account_counts_them_by_reason() {
+        let none = tgmesh_proto::status::status(ErrorReason::NoAccountAvailable, "x")
+            .with("leased", 2)
+            .with("flood_wait", 1)
+            .with("paused", 0)
+            .retry_after(Some(Duration::from_secs(900)))
+            .build();
+        let Verdict::Wait { reason, retry, foretold, detail } = verdict(&none, 3) else { panic!("it waits") };
+        assert_eq!(reason, waiting::Reason::Account);
+        assert_eq!(detail, "no account is free: flood wait 1, leased 2");
+        // Told in full, tried earlier.
+        assert_eq!((foretold, retry), (Some(Duration::from_secs(900)), Duration::from_secs(4)));
+    }
+
+    #[test]
+    fn a_cut_connection_is_never_a_failure() {
+        for strikes in [0, 5, 1_000] {
+            let cut = Status::from_error("connection reset".into());
+            assert!(matches!(verdict(&cut, strikes), Verdict::Wait { .. }), "{strikes}");
+        }
+    }
+
+    #[test]
+    fn backoff_grows_and_ends_growing() {
+        let seconds: Vec<u64> = [-1, 0, 1, 2, 3, 4, 5, 6, i32::MAX].map(|n| backoff(n).as_secs()).to_vec();
+        assert_eq!(seconds, [1, 1, 2, 4, 8, 16, 30, 30, 30]);
+    }
+}

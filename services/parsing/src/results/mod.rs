@@ -1,0 +1,5 @@
+//! What tasks found.
+
+pub mod entity;
+pub mod store;
+pub mod stream;
