@@ -66,6 +66,11 @@ fn listed(table: &[(&str, &'static [&'static str])], name: &str) -> &'static [&'
     table.iter().find(|(member, _)| *member == name).map_or(&[], |(_, known)| known)
 }
 
+fn may_know(member: &str, known: &str, kind: DependencyKind) -> bool {
+    let for_tests = kind == DependencyKind::Development && listed(TESTS_ONLY, member).contains(&known);
+    listed(MAY_KNOW, member).contains(&known) || for_tests
+}
+
 /// The folders in which `cargo`, tools and tests leave things.
 fn is_ours(folder: &Path) -> bool {
     let name = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default();
@@ -117,13 +122,29 @@ fn members_know_only_whom_they_may() {
         }
         for dependency in member.dependencies.iter().filter(|dependency| dependency.path.is_some()) {
             let known = dependency.name.as_str();
-            let for_tests = dependency.kind == DependencyKind::Development && listed(TESTS_ONLY, name).contains(&known);
-            if !listed(MAY_KNOW, name).contains(&known) && !for_tests {
+            if !may_know(name, known, dependency.kind) {
                 faults.push(format!("{name} knows {known} ({})", dependency.kind));
             }
         }
     }
     none(&faults, "who may know whom is a rule of the house");
+}
+
+#[test]
+fn services_may_not_know_each_other() {
+    use DependencyKind::{Development, Normal};
+    for (member, known) in [
+        ("tgmesh-invite", "tgmesh-parsing"),
+        ("tgmesh-parsing", "tgmesh-integration"),
+        ("service-kit", "tgmesh-migrations"),
+        ("tgmesh-proto", "service-kit"),
+        ("tgmesh-tests", "tgmesh-invite"),
+    ] {
+        assert!(!may_know(member, known, Normal), "{member} may know {known}");
+    }
+    assert!(!may_know("tgmesh-invite", "tgmesh-parsing", Development));
+    assert!(may_know("tgmesh-tests", "tgmesh-invite", Development));
+    assert!(may_know("tgmesh", "tgmesh-invite", Normal));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
-use crate::server::{self, Server, User};
+use crate::server::{self, Program, Server, User};
 use crate::{command, debian};
 
 /// Names a server that is there already; then none is started.
@@ -51,7 +51,9 @@ impl Postgres {
             arguments.push("-c".to_owned());
             arguments.push(setting);
         }
-        let mut server = Server::start("postgres", &binaries.join("postgres"), &arguments, folder, user)?;
+        let file = binaries.join("postgres");
+        let program = Program { name: "postgres", file: &file, arguments: &arguments, stop: "INT" };
+        let mut server = Server::start(&program, folder, user)?;
         // The eighth line of this file is the server's own word for its state.
         let state = data.join("postmaster.pid");
         server.wait_until(Duration::from_secs(60), || {

@@ -12,18 +12,20 @@ use anyhow::{Context as _, bail};
 use crate::{command, debian, places};
 
 /// Runs the server and waits for our end of the pipe on its stdin to close. That happens however this process ends,
-/// by ctrl-c and by kill -9 too; then the server is asked to stop and its files are removed.
+/// by ctrl-c and by kill -9 too; then the server is asked to stop and its files are removed. The log of one that ends by
+/// itself is kept for the error.
 const GUARD: &str = r#"
 exec 3<&0 </dev/null
 folder=$1
-shift
+stop=$2
+shift 2
 "$@" 3<&- &
 server=$!
-{ cat <&3 >/dev/null; kill -INT "$server" 2>/dev/null; } &
+{ cat <&3 >/dev/null; : >"$folder/stopping"; kill -s "$stop" "$server" 2>/dev/null; } &
 exec 3<&-
 wait "$server"
 status=$?
-rm -rf -- "$folder"/* 2>/dev/null
+[ -e "$folder/stopping" ] && rm -rf -- "$folder"/*
 exit $status
 "#;
 
@@ -104,6 +106,16 @@ pub fn run_as(command: &mut Command, user: Option<User>) -> &mut Command {
     command
 }
 
+/// What is started, and how it is stopped.
+pub struct Program<'a> {
+    /// For messages and the log's name.
+    pub name: &'static str,
+    pub file: &'a Path,
+    pub arguments: &'a [String],
+    /// The signal that makes it stop at once, clients or not.
+    pub stop: &'static str,
+}
+
 /// A running server. It is stopped, and its folder removed, when this is dropped.
 pub struct Server {
     name: &'static str,
@@ -115,21 +127,16 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts `program` with its output in a file of `folder`, which must be empty or hold what can be lost.
+    /// Starts the program with its output in a file of `folder`, which goes away with the server.
     ///
     /// # Errors
     /// When it cannot be started.
-    pub fn start(
-        name: &'static str,
-        program: &Path,
-        arguments: &[String],
-        folder: PathBuf,
-        user: Option<User>,
-    ) -> anyhow::Result<Self> {
+    pub fn start(program: &Program<'_>, folder: PathBuf, user: Option<User>) -> anyhow::Result<Self> {
+        let name = program.name;
         let log = folder.join(format!("{name}.log"));
         let output = File::create(&log)?;
         let mut command = Command::new("sh");
-        command.args(["-c", GUARD, "guard"]).arg(&folder).arg(program).args(arguments);
+        command.args(["-c", GUARD, "guard"]).arg(&folder).arg(program.stop).arg(program.file).args(program.arguments);
         command.current_dir(&folder).stdin(Stdio::piped()).stdout(output.try_clone()?).stderr(output);
         // A group of its own: ctrl-c reaches the tests first, and the server when we are gone.
         run_as(command.process_group(0), user);
@@ -195,4 +202,38 @@ fn signal(signal: &str, pid: &str) -> bool {
 #[expect(clippy::disallowed_methods, reason = "nothing else runs in this process, and nothing tells of a change")]
 fn wait(pause: Duration) {
     std::thread::sleep(pause);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SOON: Duration = Duration::from_secs(10);
+
+    fn start(name: &'static str, script: &str) -> anyhow::Result<(Server, PathBuf)> {
+        let folder = folder(name, None)?;
+        let arguments = ["-c".to_owned(), script.to_owned()];
+        let program = Program { name, file: Path::new("/bin/sh"), arguments: &arguments, stop: "TERM" };
+        Ok((Server::start(&program, folder.clone(), None)?, folder))
+    }
+
+    #[test]
+    fn a_server_and_its_files_go_with_their_owner() -> anyhow::Result<()> {
+        let (mut server, folder) = start("lives", "echo $$ > pid; exec sleep 1000")?;
+        let pid = || fs::read_to_string(folder.join("pid")).unwrap_or_default().trim().to_owned();
+        server.wait_until(SOON, || signal("-0", &pid()))?;
+        let pid = pid();
+        drop(server);
+        assert!(!signal("-0", &pid), "the server still runs");
+        assert!(!folder.exists(), "its files are still there");
+        Ok(())
+    }
+
+    #[test]
+    fn a_server_that_ends_at_once_shows_its_last_words() -> anyhow::Result<()> {
+        let (mut server, _) = start("dies", "echo the port is taken; exit 3")?;
+        let error = server.wait_until(SOON, || false).expect_err("it ended").to_string();
+        assert!(error.contains("exit status: 3") && error.contains("the port is taken"), "{error}");
+        Ok(())
+    }
 }

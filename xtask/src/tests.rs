@@ -10,7 +10,7 @@ use crate::{command, places, python, tools};
 
 #[derive(clap::Args, Default)]
 pub struct Arguments {
-    /// Only tests whose name contains this
+    /// Only tests whose name, or whose binary's name, contains this
     filter: Option<String>,
     /// Leave out the long tests: those with `long_` at the beginning of their name or of a module's
     #[arg(long)]
@@ -87,24 +87,26 @@ pub fn all_steps(arguments: &Arguments, steps: &mut Steps) -> anyhow::Result<()>
     })?;
     steps.step("tests", || {
         nextest.arg("run").args(&packages);
-        if let Some(package) = &arguments.package {
-            nextest.args(["--filterset", &format!("package(={package})")]);
-        }
         if arguments.fast {
             nextest.args(["--profile", "fast"]);
         }
-        if let Some(filter) = &arguments.filter {
-            // A filter that hits nothing is a typing error, and nextest says so.
-            nextest.arg(filter);
-        } else {
-            nextest.arg("--no-tests=pass");
-        }
+        // A filter that hits nothing is a typing error, and nextest says so.
+        nextest.args(["--filterset", &filterset(arguments)]);
         if let Some(needs) = &needs {
             needs.announce(&mut nextest);
         }
         nextest.env("TGMESH_TEST_BINARY", places::target().join("debug/tgmesh"));
         command::run(&mut nextest)
     })
+}
+
+/// Which tests are run, in nextest's words.
+fn filterset(arguments: &Arguments) -> String {
+    let package = arguments.package.as_ref().map_or_else(|| "all()".to_owned(), |name| format!("package(={name})"));
+    match &arguments.filter {
+        Some(filter) => format!("{package} & (test(~{filter}) | binary_id(~{filter}))"),
+        None => package,
+    }
 }
 
 /// Cargo's words for what is built: everything, or one package, and with the black-box tests the binary that they run.
