@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use tokio_util::task::TaskTracker;
 
-use crate::control;
 use crate::clock::{Clock, TimeSource, system_time_source};
-use crate::kernel::{Kernel, State};
+use crate::control;
 use crate::handle::Handle;
+use crate::kernel::{Kernel, State};
 use crate::keys::Keys;
 use crate::recorder::{Recorder, RecorderLimits};
 use crate::scenario::{Scenario, ScenarioError};

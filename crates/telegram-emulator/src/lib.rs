@@ -6,11 +6,11 @@
 
 mod clock;
 mod control;
-mod kernel;
 mod emulator;
 mod error;
 mod faults;
 mod handle;
+mod kernel;
 mod keys;
 mod methods;
 mod recorder;
@@ -27,4 +27,6 @@ pub use recorder::{
     Call, CallFilter, CallState, ConnectionEnd, ConnectionRecord, Effect, Overlap, RecorderLimits, Subject, Summary,
 };
 pub use scenario::{Scenario, ScenarioError};
-pub use world::{AdminRights, BannedRights, ChatKind, InvitePrivacy, LastSeen, LoginDemand, MediaKind, MessagePrivacy, Standing};
+pub use world::{
+    AdminRights, BannedRights, ChatKind, InvitePrivacy, LastSeen, LoginDemand, MediaKind, MessagePrivacy, Standing,
+};

@@ -332,11 +332,7 @@ impl From<Call> for pb::Call {
 
 pub(super) fn call_filter(filter: Option<pb::CallFilter>) -> CallFilter {
     let filter = filter.unwrap_or_default();
-    CallFilter {
-        account: some(filter.account_id),
-        method: text(filter.method),
-        with_effect: filter.with_effect,
-    }
+    CallFilter { account: some(filter.account_id), method: text(filter.method), with_effect: filter.with_effect }
 }
 
 impl From<ConnectionRecord> for pb::Connection {

@@ -2,9 +2,7 @@
 
 use super::{ControlError, Handle};
 use crate::methods::Event;
-use crate::world::{
-    ChatKind, Draft, InvitePrivacy, MediaKind, MessagePrivacy, Standing, User, Written, parse_phone,
-};
+use crate::world::{ChatKind, Draft, InvitePrivacy, MediaKind, MessagePrivacy, Standing, User, Written, parse_phone};
 
 /// A user to be made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -173,13 +171,8 @@ impl Handle {
     pub fn post_message(&self, post: &Post) -> Result<i32, ControlError> {
         let now = self.kernel().clock.unix();
         let mut state = self.kernel().lock();
-        let draft = Draft {
-            author: post.author,
-            text: &post.text,
-            reply_to: post.reply_to,
-            date: now,
-            media: post.media,
-        };
+        let draft =
+            Draft { author: post.author, text: &post.text, reply_to: post.reply_to, date: now, media: post.media };
         let written: Written = match (post.chat, post.user) {
             (Some(chat), None) => {
                 let known = state.world.chat(chat).ok_or_else(|| ControlError::NotFound(format!("chat {chat}")))?;

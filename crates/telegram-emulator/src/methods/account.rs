@@ -49,11 +49,7 @@ impl Method for f::account::GetPassword {
 impl Method for f::account::UpdateStatus {
     fn run(self, context: &mut Context<'_>) -> Answer {
         let me = context.me()?;
-        let seen = if self.offline {
-            crate::world::LastSeen::At(context.now)
-        } else {
-            crate::world::LastSeen::Online
-        };
+        let seen = if self.offline { crate::world::LastSeen::At(context.now) } else { crate::world::LastSeen::Online };
         if let Some(user) = context.world.users.get_mut(me) {
             user.last_seen = seen;
         }

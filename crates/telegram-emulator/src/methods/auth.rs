@@ -49,11 +49,9 @@ fn send_code(context: &mut Context<'_>, phone: u64) -> Answer {
     let code = context.keys.send_code(phone, context.time);
     let length = i32::try_from(CODE_LENGTH).unwrap_or(i32::MAX);
     let r#type = match demand {
-        LoginDemand::Email => t::auth::SentCodeTypeSetUpEmailRequired {
-            apple_signin_allowed: false,
-            google_signin_allowed: false,
+        LoginDemand::Email => {
+            t::auth::SentCodeTypeSetUpEmailRequired { apple_signin_allowed: false, google_signin_allowed: false }.into()
         }
-        .into(),
         _ => t::auth::SentCodeTypeApp { length }.into(),
     };
     ok(enums::auth::SentCode::Code(t::auth::SentCode {

@@ -43,10 +43,8 @@ impl Method for f::channels::GetParticipants {
         let chat = context.input_channel(&self.channel)?;
         let is_admin = chat.roster.admin_rights(me).is_some();
         let lists_admins = matches!(self.filter, Filter::ChannelParticipantsAdmins);
-        let only_for_admins = matches!(
-            self.filter,
-            Filter::ChannelParticipantsKicked(_) | Filter::ChannelParticipantsBanned(_)
-        );
+        let only_for_admins =
+            matches!(self.filter, Filter::ChannelParticipantsKicked(_) | Filter::ChannelParticipantsBanned(_));
         if !is_admin && (only_for_admins || (chat.kind == ChatKind::Channel && !lists_admins)) {
             return Err(RpcError::CHAT_ADMIN_REQUIRED);
         }
@@ -60,7 +58,8 @@ impl Method for f::channels::GetParticipants {
         let query = query_of(&self.filter).to_lowercase();
         let takes = |member: &&Member| {
             let admin = matches!(member.standing, Standing::Creator | Standing::Admin);
-            (!hidden || admin) && (everybody && member.standing.is_inside() || fits(world, me, member, &self.filter, &query))
+            (!hidden || admin)
+                && (everybody && member.standing.is_inside() || fits(world, me, member, &self.filter, &query))
         };
         let end = offset.saturating_add(limit).min(reach);
         let mut found = chat.roster.entries().iter().filter(takes);
@@ -95,13 +94,7 @@ fn query_of(filter: &enums::ChannelParticipantsFilter) -> &str {
     }
 }
 
-fn fits(
-    world: &World,
-    me: i64,
-    member: &Member,
-    filter: &enums::ChannelParticipantsFilter,
-    query: &str,
-) -> bool {
+fn fits(world: &World, me: i64, member: &Member, filter: &enums::ChannelParticipantsFilter, query: &str) -> bool {
     use enums::ChannelParticipantsFilter as Filter;
     let inside = member.standing.is_inside();
     let by_kind = match filter {
@@ -126,12 +119,7 @@ fn is_named(world: &World, user: i64, query: &str) -> bool {
         || world.texts.get(user.username).to_lowercase().starts_with(query)
 }
 
-fn participant(
-    view: &View<'_>,
-    chat: &Chat,
-    member: &Member,
-    mentioned: &mut Mentioned,
-) -> enums::ChannelParticipant {
+fn participant(view: &View<'_>, chat: &Chat, member: &Member, mentioned: &mut Mentioned) -> enums::ChannelParticipant {
     mentioned.user(member.user);
     let details = chat.roster.details(member.user);
     let rank = Some(details.rank).filter(|rank| !rank.is_empty());
@@ -182,13 +170,10 @@ fn participant(
             }
             .into()
         }
-        Standing::Member => t::ChannelParticipant {
-            user_id: member.user,
-            date: member.date,
-            subscription_until_date: None,
-            rank,
+        Standing::Member => {
+            t::ChannelParticipant { user_id: member.user, date: member.date, subscription_until_date: None, rank }
+                .into()
         }
-        .into(),
     }
 }
 
@@ -306,9 +291,9 @@ fn invited_updates(
     if !updates.chats.iter().any(|known| known.id() == chat) {
         updates.chats.push(context.view().chat(chat));
     }
-    updates.users.extend(missing.iter().map(|enums::MissingInvitee::Invitee(missing)| {
-        context.view().user(missing.user_id)
-    }));
+    updates
+        .users
+        .extend(missing.iter().map(|enums::MissingInvitee::Invitee(missing)| context.view().user(missing.user_id)));
     updates.into()
 }
 

@@ -6,8 +6,8 @@ use grammers_tl_types::{enums, types as t};
 
 use super::events::Event;
 use super::view::View;
-use crate::kernel::{Kernel, Origin, State};
 use crate::error::RpcError;
+use crate::kernel::{Kernel, Origin, State};
 use crate::keys::{KeyRecord, Keys};
 use crate::recorder::Effect;
 use crate::world::World;

@@ -92,9 +92,7 @@ impl View<'_> {
                 let message = chat.history.get(id)?;
                 mentioned.message(chat.id, message);
                 let pts = chat.history.pts_of(id);
-                Some(
-                    t::UpdateNewChannelMessage { message: self.post(chat, message), pts, pts_count: 1 }.into(),
-                )
+                Some(t::UpdateNewChannelMessage { message: self.post(chat, message), pts, pts_count: 1 }.into())
             }
             Event::Membership { chat, .. } => {
                 mentioned.chat(chat);

@@ -48,9 +48,7 @@ impl Method for f::messages::SendMessage {
         context.world.claim_random_id(me, self.random_id);
         context.effects.push(match target {
             Target::User(user) => Effect::MessageSentToUser { user, message: written.id },
-            Target::Group(chat) | Target::Channel(chat) => {
-                Effect::MessageSentToChat { chat, message: written.id }
-            }
+            Target::Group(chat) | Target::Channel(chat) => Effect::MessageSentToChat { chat, message: written.id },
         });
         context.events.extend(Event::of(&written));
         ok(sent(context, target, &written, self.random_id))
@@ -84,11 +82,7 @@ fn sent(context: &Context<'_>, target: Target, written: &Written, random_id: i64
 }
 
 /// What the caller is told of messages that its call has written, after the updates in `out`.
-pub(super) fn own_updates(
-    context: &Context<'_>,
-    written: &Written,
-    out: &mut Vec<enums::Update>,
-) -> enums::Updates {
+pub(super) fn own_updates(context: &Context<'_>, written: &Written, out: &mut Vec<enums::Update>) -> enums::Updates {
     let me = context.account.unwrap_or(0);
     let view = context.view();
     let mut mentioned = Mentioned::default();
@@ -129,9 +123,7 @@ impl Method for f::messages::SendReaction {
             .take(1)
             .collect();
         let message = match target {
-            Target::Channel(chat) => {
-                context.world.chat_mut(chat).and_then(|chat| chat.history.get_mut(self.msg_id))
-            }
+            Target::Channel(chat) => context.world.chat_mut(chat).and_then(|chat| chat.history.get_mut(self.msg_id)),
             Target::User(_) | Target::Group(_) => {
                 context.world.mailbox_mut(me).get_mut(self.msg_id).map(|letter| &mut letter.message)
             }

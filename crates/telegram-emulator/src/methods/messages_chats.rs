@@ -28,12 +28,7 @@ impl Method for f::messages::GetFullChat {
         let chat = context.group(self.chat_id)?;
         let inside = chat.roster.is_inside(context.me()?);
         let participants: enums::ChatParticipants = if inside {
-            t::ChatParticipants {
-                chat_id: chat.id,
-                participants: participants(chat),
-                version: chat.version,
-            }
-            .into()
+            t::ChatParticipants { chat_id: chat.id, participants: participants(chat), version: chat.version }.into()
         } else {
             t::ChatParticipantsForbidden { chat_id: chat.id, self_participant: None }.into()
         };
@@ -66,13 +61,8 @@ fn participants(chat: &Chat) -> Vec<enums::ChatParticipant> {
                 rank: None,
             }
             .into(),
-            _ => t::ChatParticipant {
-                user_id: member.user,
-                inviter_id: member.inviter,
-                date: member.date,
-                rank: None,
-            }
-            .into(),
+            _ => t::ChatParticipant { user_id: member.user, inviter_id: member.inviter, date: member.date, rank: None }
+                .into(),
         })
         .collect()
 }

@@ -179,9 +179,7 @@ impl Method for f::messages::GetMessageReactionsList {
         let me = context.me()?;
         let message = match context.target(&self.peer)? {
             Target::Channel(chat) => context.visible_channel(chat)?.history.get(self.id),
-            Target::User(_) | Target::Group(_) => {
-                context.world.mailbox(me).get(self.id).map(|letter| &letter.message)
-            }
+            Target::User(_) | Target::Group(_) => context.world.mailbox(me).get(self.id).map(|letter| &letter.message),
         };
         let all = message.ok_or(RpcError::MSG_ID_INVALID)?.reactions();
         let wanted: Vec<_> = all
@@ -294,7 +292,8 @@ impl Method for f::messages::SearchGlobal {
 impl Method for f::messages::GetMessages {
     fn run(self, context: &mut Context<'_>) -> Answer {
         let ids: Vec<i32> = self.id.iter().filter_map(message_id).collect();
-        let found = ids.iter().filter(|id| context.account.is_some_and(|me| context.world.mailbox(me).get(**id).is_some()));
+        let found =
+            ids.iter().filter(|id| context.account.is_some_and(|me| context.world.mailbox(me).get(**id).is_some()));
         let count = found.count();
         ok(letters(context, &ids, count)?)
     }
@@ -309,13 +308,7 @@ pub(super) fn message_id(message: &enums::InputMessage) -> Option<i32> {
 }
 
 fn dialog(peer: enums::Peer, top: i32, pts: Option<i32>) -> enums::Dialog {
-    let base: t::Dialog = blank(&[
-        NO_FLAGS,
-        &part(peer),
-        &top.to_le_bytes(),
-        &[0; 24],
-        &part(notify_settings()),
-    ]);
+    let base: t::Dialog = blank(&[NO_FLAGS, &part(peer), &top.to_le_bytes(), &[0; 24], &part(notify_settings())]);
     t::Dialog { pts, ..base }.into()
 }
 

@@ -122,10 +122,9 @@ impl Context<'_> {
             enums::InputPeer::UserFromMessage(from) => {
                 user(self.user_from_message(&from.peer, from.msg_id, from.user_id))
             }
-            enums::InputPeer::Chat(chat) => self
-                .group(chat.chat_id)
-                .map(|chat| Target::Group(chat.id))
-                .map_err(|_| RpcError::PEER_ID_INVALID),
+            enums::InputPeer::Chat(chat) => {
+                self.group(chat.chat_id).map(|chat| Target::Group(chat.id)).map_err(|_| RpcError::PEER_ID_INVALID)
+            }
             enums::InputPeer::Channel(peer) => channel(self.channel_by_hash(peer.channel_id, peer.access_hash)),
             enums::InputPeer::ChannelFromMessage(from) => {
                 channel(self.channel_from_message(&from.peer, from.msg_id, from.channel_id))

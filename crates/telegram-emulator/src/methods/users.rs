@@ -6,8 +6,8 @@ use super::peers::named_user;
 use super::tl::{NO_FLAGS, blank, notify_settings, part, peer_settings};
 use super::{Answer, Context, Method, ok};
 use crate::recorder::Subject;
-use crate::world::MessagePrivacy;
 use crate::wire::request::Field;
+use crate::world::MessagePrivacy;
 
 impl Method for f::users::GetUsers {
     const FIELDS: &'static [Field] = &[Field::Users];
@@ -41,14 +41,8 @@ impl Method for f::users::GetFullUser {
     fn run(self, context: &mut Context<'_>) -> Answer {
         let (me, id) = (context.me()?, context.input_user(&self.id)?);
         let world = &*context.world;
-        let base: t::UserFull = blank(&[
-            NO_FLAGS,
-            NO_FLAGS,
-            &id.to_le_bytes(),
-            &part(peer_settings()),
-            &part(notify_settings()),
-            &[0; 4],
-        ]);
+        let base: t::UserFull =
+            blank(&[NO_FLAGS, NO_FLAGS, &id.to_le_bytes(), &part(peer_settings()), &part(notify_settings()), &[0; 4]]);
         let messages = world.user(id).map(|user| user.messages).unwrap_or_default();
         let common = world
             .chats

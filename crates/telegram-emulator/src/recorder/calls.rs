@@ -166,13 +166,7 @@ impl Calls {
         self.begun
     }
 
-    pub(super) fn executed(
-        &mut self,
-        number: u64,
-        effects: Vec<Effect>,
-        error: Option<String>,
-        account: Option<i64>,
-    ) {
+    pub(super) fn executed(&mut self, number: u64, effects: Vec<Effect>, error: Option<String>, account: Option<i64>) {
         let Some(call) = self.pending.get_mut(&number) else { return };
         for effect in &effects {
             *self.counts.effects.entry(effect.kind()).or_default() += 1;

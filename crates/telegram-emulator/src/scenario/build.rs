@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use super::ScenarioError;
+use super::crowds::*;
 use super::generate::{populate, write_history};
 use super::model::*;
 use crate::error::RpcError;
 use crate::faults::{Fault, FaultFilter, FaultKind};
 use crate::world::hashing::Dice;
 use crate::world::{
-    AdminRights, BannedRights, Chat, ChatKind, Details, Draft, InvitePrivacy, InviteLink, LastSeen, LoginDemand,
+    AdminRights, BannedRights, Chat, ChatKind, Details, Draft, InviteLink, InvitePrivacy, LastSeen, LoginDemand,
     MediaKind, MessagePrivacy, NameOwner, Reaction, Service, Standing, User, World, parse_phone,
 };
 
@@ -63,7 +64,11 @@ impl<'a> Builder<'a> {
         for (at, fault) in scenario.faults.iter().enumerate() {
             faults.extend(self.fault(&format!("fault[{at}]"), fault));
         }
-        if self.mistakes.is_empty() { Ok((self.world, faults)) } else { Err(ScenarioError::Inconsistent(self.mistakes)) }
+        if self.mistakes.is_empty() {
+            Ok((self.world, faults))
+        } else {
+            Err(ScenarioError::Inconsistent(self.mistakes))
+        }
     }
 
     fn mistake(&mut self, path: impl std::fmt::Display, what: impl std::fmt::Display) {

@@ -1,6 +1,6 @@
 //! Crowds and histories made from a seed.
 
-use super::model::{HistorySpec, PopulationSpec, StandingSpec};
+use super::crowds::{HistorySpec, PopulationSpec, StandingSpec};
 use crate::world::hashing::Dice;
 use crate::world::{
     AdminRights, BannedRights, ChatKind, Details, Draft, InvitePrivacy, LastSeen, MediaKind, Member, MessagePrivacy,
@@ -8,19 +8,103 @@ use crate::world::{
 };
 
 const FIRST_NAMES: [&str; 40] = [
-    "Anna", "Boris", "Clara", "David", "Elena", "Felix", "Greta", "Hugo", "Irina", "Jonas", "Katja", "Leon", "Maria",
-    "Nikita", "Olga", "Pavel", "Quentin", "Rosa", "Stefan", "Tanja", "Ulrich", "Vera", "Walter", "Xenia", "Yusuf",
-    "Zoe", "Алексей", "Дарья", "Егор", "Жанна", "Илья", "Ксения", "Лев", "Марина", "Олег", "Полина", "Роман", "София",
-    "Тимур", "Юлия",
+    "Anna",
+    "Boris",
+    "Clara",
+    "David",
+    "Elena",
+    "Felix",
+    "Greta",
+    "Hugo",
+    "Irina",
+    "Jonas",
+    "Katja",
+    "Leon",
+    "Maria",
+    "Nikita",
+    "Olga",
+    "Pavel",
+    "Quentin",
+    "Rosa",
+    "Stefan",
+    "Tanja",
+    "Ulrich",
+    "Vera",
+    "Walter",
+    "Xenia",
+    "Yusuf",
+    "Zoe",
+    "Алексей",
+    "Дарья",
+    "Егор",
+    "Жанна",
+    "Илья",
+    "Ксения",
+    "Лев",
+    "Марина",
+    "Олег",
+    "Полина",
+    "Роман",
+    "София",
+    "Тимур",
+    "Юлия",
 ];
 const LAST_NAMES: [&str; 30] = [
-    "Adler", "Becker", "Curie", "Dietrich", "Ebert", "Fischer", "Graf", "Hahn", "Ivanov", "Jansen", "Keller", "Lange",
-    "Müller", "Novak", "Otto", "Petrov", "Quast", "Richter", "Schmidt", "Tran", "Ulmer", "Vogel", "Weber", "Yilmaz",
-    "Zimmer", "Смирнов", "Кузнецов", "Попов", "Волков", "Зайцев",
+    "Adler",
+    "Becker",
+    "Curie",
+    "Dietrich",
+    "Ebert",
+    "Fischer",
+    "Graf",
+    "Hahn",
+    "Ivanov",
+    "Jansen",
+    "Keller",
+    "Lange",
+    "Müller",
+    "Novak",
+    "Otto",
+    "Petrov",
+    "Quast",
+    "Richter",
+    "Schmidt",
+    "Tran",
+    "Ulmer",
+    "Vogel",
+    "Weber",
+    "Yilmaz",
+    "Zimmer",
+    "Смирнов",
+    "Кузнецов",
+    "Попов",
+    "Волков",
+    "Зайцев",
 ];
 const WORDS: [&str; 24] = [
-    "async", "borrow", "cargo", "trait", "lifetime", "macro", "tokio", "crate", "release", "question", "thanks",
-    "meetup", "Berlin", "tonight", "compile", "error", "benchmark", "fast", "slow", "again", "why", "pattern", "match",
+    "async",
+    "borrow",
+    "cargo",
+    "trait",
+    "lifetime",
+    "macro",
+    "tokio",
+    "crate",
+    "release",
+    "question",
+    "thanks",
+    "meetup",
+    "Berlin",
+    "tonight",
+    "compile",
+    "error",
+    "benchmark",
+    "fast",
+    "slow",
+    "again",
+    "why",
+    "pattern",
+    "match",
     "unsafe",
 ];
 const EMOJI: [&str; 5] = ["👍", "🔥", "❤", "🎉", "🤔"];
@@ -29,7 +113,14 @@ const EMOJI: [&str; 5] = ["👍", "🔥", "❤", "🎉", "🤔"];
 const FIRST_PHONE: u64 = 999_000_000_000;
 
 /// Makes a crowd; answers the ids that were already taken.
-pub(super) fn populate(world: &mut World, spec: &PopulationSpec, first_id: i64, dc: u8, dice: &mut Dice, now: i32) -> u32 {
+pub(super) fn populate(
+    world: &mut World,
+    spec: &PopulationSpec,
+    first_id: i64,
+    dc: u8,
+    dice: &mut Dice,
+    now: i32,
+) -> u32 {
     let count = spec.users as usize;
     world.reserve_users(count);
     let firsts: Vec<Text> = FIRST_NAMES.iter().map(|name| world.texts.add(name)).collect();

@@ -3,11 +3,13 @@
 //! Unknown keys are refused, and every mistake is reported with the path to it, all at once.
 
 mod build;
+mod crowds;
 mod generate;
 mod model;
 
 use std::path::Path;
 
+pub use crowds::*;
 pub use model::*;
 
 use crate::faults::Fault;

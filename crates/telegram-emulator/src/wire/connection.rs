@@ -174,7 +174,12 @@ impl Connection {
         let rivals = self.kernel.connections.packet(self.handle.id, key_id, session);
         if self.handle.key != Some(key_id) {
             self.handle.key = Some(key_id);
-            self.kernel.recorder.connection_live(self.handle.id, key_id, self.transport.name(), self.kernel.clock.now());
+            self.kernel.recorder.connection_live(
+                self.handle.id,
+                key_id,
+                self.transport.name(),
+                self.kernel.clock.now(),
+            );
         }
         for rival in rivals {
             if !is_live(&rival).await {
@@ -235,13 +240,7 @@ impl Connection {
         Ok(true)
     }
 
-    fn take_message(
-        &mut self,
-        key_id: i64,
-        key: &AuthKey,
-        session: i64,
-        message: Message,
-    ) -> Result<bool, WireError> {
+    fn take_message(&mut self, key_id: i64, key: &AuthKey, session: i64, message: Message) -> Result<bool, WireError> {
         let arguments = message.body.get(4..).unwrap_or_default();
         match constructor(&message.body).unwrap_or_default() {
             t::MsgsAck::CONSTRUCTOR_ID

@@ -156,8 +156,7 @@ mod tests {
     fn the_client_library_opens_what_the_server_seals() {
         let key: AuthKey = random();
         let mut packet = encrypt(vec![7; 64], &key, Direction::FromServer);
-        let opened =
-            grammers_crypto::decrypt_data_v2(&mut packet, &grammers_crypto::AuthKey::from_bytes(key)).unwrap();
+        let opened = grammers_crypto::decrypt_data_v2(&mut packet, &grammers_crypto::AuthKey::from_bytes(key)).unwrap();
         assert_eq!(opened[..64], [7; 64]);
     }
 

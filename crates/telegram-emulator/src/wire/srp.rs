@@ -44,14 +44,8 @@ impl Verifier {
         let hash_p = sha256(&[&dh_prime_bytes()]);
         let hash_g = sha256(&[&pad256(&[generator()])]);
         let xored: Vec<u8> = hash_p.iter().zip(hash_g).map(|(p, g)| p ^ g).collect();
-        let expected = sha256(&[
-            &xored,
-            &sha256(&[&self.salt1]),
-            &sha256(&[&self.salt2]),
-            &g_a,
-            &challenge.public,
-            &session_key,
-        ]);
+        let expected =
+            sha256(&[&xored, &sha256(&[&self.salt1]), &sha256(&[&self.salt2]), &g_a, &challenge.public, &session_key]);
         proof == expected
     }
 }

@@ -224,8 +224,7 @@ impl World {
     }
 
     pub(crate) fn contacts_of(&self, owner: i64) -> Vec<i64> {
-        let mut contacts: Vec<i64> =
-            self.contacts.iter().filter(|pair| pair.0 == owner).map(|pair| pair.1).collect();
+        let mut contacts: Vec<i64> = self.contacts.iter().filter(|pair| pair.0 == owner).map(|pair| pair.1).collect();
         contacts.sort_unstable();
         contacts
     }

@@ -33,7 +33,8 @@ impl World {
     /// Writes a message into a supergroup or channel. A post of a channel is copied into its discussion group.
     pub(crate) fn post(&mut self, chat: i64, draft: &Draft<'_>) -> Result<Written, RpcError> {
         let text = self.texts.add(draft.text);
-        let target = self.chats.get_mut(&chat).filter(|chat| chat.kind.is_channel()).ok_or(RpcError::PEER_ID_INVALID)?;
+        let target =
+            self.chats.get_mut(&chat).filter(|chat| chat.kind.is_channel()).ok_or(RpcError::PEER_ID_INVALID)?;
         let broadcast = target.kind == ChatKind::Channel;
         let linked = target.linked.filter(|_| broadcast);
         let mut message = Message::new(0, draft.date, if broadcast { 0 } else { draft.author }, text);
@@ -102,8 +103,7 @@ impl World {
         });
         let mut letters = Vec::with_capacity(readers.len());
         for reader in readers {
-            let letter =
-                Letter { peer: DialogPeer::Group(chat), out: reader == author, message: message.clone() };
+            let letter = Letter { peer: DialogPeer::Group(chat), out: reader == author, message: message.clone() };
             letters.push((reader, self.mailbox_mut(reader).push(letter)));
         }
         let id = letters.iter().find(|(owner, _)| *owner == author).or(letters.first()).map_or(0, |letter| letter.1);

@@ -1,0 +1,5 @@
+//! The emulator as a client meets it on the wire, and as a harness controls it.
+
+mod connections;
+mod control;
+mod support;
