@@ -1,0 +1,319 @@
+//! Creates a campaign with its audience, or nothing.
+
+use std::sync::Arc;
+
+use sea_orm::{ActiveModelTrait as _, EntityTrait as _, IntoActiveModel as _};
+use service_kit::address::parse_chat;
+use service_kit::identity::{Acting, Identity};
+use service_kit::requests::{Opened, Slot};
+use tgmesh_proto::invite::v1::audience::Source;
+use tgmesh_proto::invite::v1::campaign::State;
+use tgmesh_proto::invite::v1::{
+    Audience, CampaignKind, CampaignOptions, CreateCampaignRequest, CreateCampaignResponse, ImportReport,
+};
+use tgmesh_proto::lease::v1::Priority;
+use tgmesh_proto::parsing::v1::parse_result::Result as Found;
+use tgmesh_proto::parsing::v1::parse_task::State as TaskState;
+use tgmesh_proto::parsing::v1::{GetParseTaskRequest, StreamResultsRequest};
+use tgmesh_proto::telegram::v1::Chat;
+use uuid::Uuid;
+
+use super::entity::{Entity, Model};
+use super::progress::{PENDING, UNDER_WAY};
+use super::{OPEN_PATIENCE, readiness, store, view};
+use crate::app::App;
+use crate::audience::import::{Import, Kind, Row};
+use crate::audience::store as audiences;
+use crate::error::Error;
+use crate::targets::{Digits, Person, clip};
+
+/// Times that a stream of results is taken up again where it broke.
+const RESUMES: usize = 3;
+
+/// Serves `CreateCampaign`.
+///
+/// # Errors
+/// Those of its contract.
+pub async fn create(
+    app: Arc<App>,
+    who: Identity,
+    request: CreateCampaignRequest,
+) -> Result<CreateCampaignResponse, Error> {
+    let chat = check(&request)?;
+    if request.validate_only {
+        return build(&app, &who, &request, &chat, None).await;
+    }
+    // A process that died while it served the call left nothing that is seen:
+    // the answer is written with the campaign.
+    let slot = match app.requests.open(&who, "CreateCampaign", &request, OPEN_PATIENCE).await? {
+        Opened::Repeat(answer) => return Ok(answer),
+        Opened::Interrupted(slot) | Opened::New(slot) => slot,
+    };
+    let built = build(&app, &who, &request, &chat, Some(&slot)).await;
+    if built.is_err() {
+        slot.forget(app.db.conn()).await?;
+    }
+    built
+}
+
+/// Refuses what is wrong or not served yet; answers the chat's normal form.
+fn check(request: &CreateCampaignRequest) -> Result<String, Error> {
+    if request.kind() == CampaignKind::DirectMessage {
+        return Err(Error::NotImplemented("a campaign of direct messages"));
+    }
+    let CampaignOptions { add_contact, fallback_message, max_per_day, quiet_hours, stop_rules } =
+        request.options.clone().unwrap_or_default();
+    for (set, what) in [
+        (add_contact, "the option add_contact"),
+        (fallback_message, "the option fallback_message"),
+        (max_per_day != 0, "the option max_per_day"),
+        (quiet_hours.is_some(), "the option quiet_hours"),
+        (stop_rules.is_some(), "the option stop_rules"),
+        (request.schedule_time.is_some(), "schedule_time"),
+        (!request.template.is_empty(), "a template"),
+    ] {
+        if set {
+            return Err(Error::NotImplemented(what));
+        }
+    }
+    if request.chat.trim().is_empty() {
+        return Err(Error::field("chat", "is required"));
+    }
+    let link = parse_chat(&request.chat).map_err(|error| Error::field("chat", error.to_string()))?;
+    if !request.name.is_empty() && clip(&request.name).is_empty() {
+        return Err(Error::field("name", "must have a character that can be seen"));
+    }
+    if request.description.contains('\0') {
+        return Err(Error::field("description", "must not contain a NUL character"));
+    }
+    Ok(link.chat.to_string())
+}
+
+async fn build(
+    app: &Arc<App>,
+    who: &Identity,
+    request: &CreateCampaignRequest,
+    chat: &str,
+    slot: Option<&Slot>,
+) -> Result<CreateCampaignResponse, Error> {
+    let audience = request.audience.clone().unwrap_or_default();
+    let source = source(&audience)?;
+    let readiness = readiness::ask(app, who.acting(), chat).await?;
+    let seen = readiness.visible()?;
+    let kind = Kind::Targets { chat_id: seen.chat_id, source };
+    let mut import = Import::begin(app.clone(), who.workspace_id, kind, 0).await?;
+    let filled = fill(app, who, audience, &mut import).await;
+    let answer = match (filled, slot) {
+        (Ok(()), Some(slot)) => save(app, who, request, chat, seen, &import, slot).await,
+        (Ok(()), None) => Ok(preview(app, who, request, chat, seen, &import)),
+        (Err(error), _) => Err(error),
+    };
+    if (answer.is_err() || slot.is_none())
+        && let Err(error) = import.discard().await
+    {
+        // The sweeper comes by later.
+        tracing::warn!(%error, "staged rows could not be deleted");
+    }
+    answer
+}
+
+/// The word that targets keep about where they came from.
+fn source(audience: &Audience) -> Result<String, Error> {
+    match &audience.source {
+        Some(Source::ParseTaskId(id)) => Ok(format!("parse:{id}")),
+        Some(Source::AudienceId(id)) => Ok(format!("upload:{id}")),
+        Some(Source::Inline(_)) => Ok("inline".to_owned()),
+        None => Err(Error::field("audience", "one of the choices is required")),
+    }
+}
+
+async fn fill(app: &Arc<App>, who: &Identity, audience: Audience, import: &mut Import) -> Result<(), Error> {
+    match audience.source {
+        Some(Source::Inline(inline)) => {
+            let rows = inline.entries.iter().zip(1..).map(|(entry, line)| (line, Person::parse(entry, Digits::Phone)));
+            import.add(rows.collect()).await
+        }
+        Some(Source::AudienceId(id)) => fill_from_upload(app, who, &id, import).await,
+        Some(Source::ParseTaskId(id)) => fill_from_task(app, who.acting(), &id, import).await,
+        None => Ok(()),
+    }
+}
+
+async fn fill_from_upload(app: &App, who: &Identity, id: &str, import: &mut Import) -> Result<(), Error> {
+    use prost::Message as _;
+    let id = Uuid::parse_str(id).map_err(|_| Error::AudienceNotFound)?;
+    let upload = audiences::find(app.db.conn(), who.workspace_id, id, app.now()).await?;
+    // What the upload refused was read too: the rows go on from its report.
+    let report = ImportReport::decode(upload.report.as_slice()).map_err(|_| Error::Internal("an upload's report"))?;
+    import.report = ImportReport { accepted: 0, ..report };
+    let (mut after, most) = (-1, app.config.import.batch.max(1) as u64);
+    loop {
+        let (people, last) = audiences::rows(app.db.conn(), id, after, most).await?;
+        if people.is_empty() {
+            return Ok(());
+        }
+        import.write(people).await?;
+        after = last;
+    }
+}
+
+async fn fill_from_task(app: &App, acting: Acting, id: &str, import: &mut Import) -> Result<(), Error> {
+    let request = GetParseTaskRequest { parse_task_id: id.to_owned() };
+    let answer = app.parsing().get_parse_task(acting.request(request)).await;
+    let task = answer.map_err(|status| app.parsing_error(status))?.into_inner().parse_task.unwrap_or_default();
+    // Half an audience would be taken for all of it.
+    if matches!(task.state(), TaskState::Pending | TaskState::Running) {
+        return Err(Error::ParseTaskState(task.state().as_str_name().trim_start_matches("STATE_").to_owned()));
+    }
+    let (mut cursor, mut line, mut resumes) = (Vec::new(), 0_i64, 0);
+    loop {
+        let request = StreamResultsRequest { parse_task_id: id.to_owned(), cursor: cursor.clone() };
+        let broken = match app.parsing().stream_results(acting.request(request)).await {
+            Err(status) => status,
+            Ok(stream) => {
+                let mut stream = stream.into_inner();
+                loop {
+                    match stream.message().await {
+                        Ok(None) => return Ok(()),
+                        Err(status) => break status,
+                        Ok(Some(batch)) => {
+                            let rows = batch.results.into_iter().map(|result| {
+                                line += 1;
+                                row(line, result.result)
+                            });
+                            import.add(rows.collect()).await?;
+                            cursor = batch.cursor;
+                            resumes = 0;
+                        }
+                    }
+                }
+            }
+        };
+        resumes += 1;
+        if broken.code() != tonic::Code::Unavailable || resumes > RESUMES {
+            return Err(app.parsing_error(broken));
+        }
+    }
+}
+
+fn row(line: i64, found: Option<Found>) -> Row {
+    match found {
+        Some(Found::Person(person)) => (line, Person::from_proto(&person)),
+        Some(Found::Message(_)) => (line, Err("is a message, not a person".to_owned())),
+        None => (line, Err("is empty".to_owned())),
+    }
+}
+
+fn model(app: &App, who: &Identity, request: &CreateCampaignRequest, chat: &str, seen: &Chat, id: Uuid) -> Model {
+    let name = if request.name.is_empty() { clip(&seen.title) } else { clip(&request.name) };
+    let name = if name.is_empty() { chat.to_owned() } else { name };
+    let priority = match request.priority() {
+        Priority::Unspecified => Priority::Normal,
+        priority => priority,
+    };
+    let now = app.now();
+    Model {
+        id,
+        workspace_id: who.workspace_id,
+        user_id: who.user_id,
+        name_key: name.to_lowercase(),
+        name,
+        kind: request.kind,
+        chat: chat.to_owned(),
+        chat_title: clip(&seen.title),
+        chat_id: seen.chat_id,
+        description: request.description.clone(),
+        consent_basis: request.consent_basis,
+        priority: priority as i32,
+        state: State::Draft as i32,
+        waiting: None,
+        failure_reason: String::new(),
+        failure_detail: String::new(),
+        progress: 0,
+        version: 1,
+        created_at: now,
+        updated_at: now,
+        started_at: None,
+        ended_at: None,
+    }
+}
+
+async fn save(
+    app: &App,
+    who: &Identity,
+    request: &CreateCampaignRequest,
+    chat: &str,
+    seen: &Chat,
+    import: &Import,
+    slot: &Slot,
+) -> Result<CreateCampaignResponse, Error> {
+    let model = model(app, who, request, chat, seen, import.id);
+    let tx = app.db.begin().await?;
+    import.finish(&*tx).await?;
+    Entity::insert(model.clone().into_active_model().reset_all()).exec_without_returning(&*tx).await?;
+    store::add(&*tx, model.id, PENDING, import.report.accepted).await?;
+    store::add(&*tx, model.id, UNDER_WAY, 0).await?;
+    let counts = [(PENDING, import.report.accepted)].into_iter().collect();
+    let answer =
+        CreateCampaignResponse { campaign: Some(view(&model, &counts)), import_report: Some(import.report.clone()) };
+    slot.answer(&*tx, &answer).await?;
+    tx.commit().await?;
+    app.changed();
+    Ok(answer)
+}
+
+/// What would be created: without id, since nothing was.
+fn preview(
+    app: &App,
+    who: &Identity,
+    request: &CreateCampaignRequest,
+    chat: &str,
+    seen: &Chat,
+    import: &Import,
+) -> CreateCampaignResponse {
+    let counts = [(PENDING, import.report.accepted)].into_iter().collect();
+    let mut campaign = view(&model(app, who, request, chat, seen, Uuid::nil()), &counts);
+    (campaign.id, campaign.etag, campaign.allowed_actions) = (String::new(), String::new(), Vec::new());
+    CreateCampaignResponse { campaign: Some(campaign), import_report: Some(import.report.clone()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tgmesh_proto::invite::v1::{QuietHours, StopRules};
+
+    fn request() -> CreateCampaignRequest {
+        CreateCampaignRequest {
+            chat: "https://t.me/RustBerlin".into(),
+            kind: CampaignKind::InviteToChat as i32,
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn the_chat_is_kept_in_its_normal_form() {
+        assert_eq!(check(&request()).unwrap(), "@rustberlin");
+        for chat in ["", " ", "no chat at all", "https://example.com/x"] {
+            let request = CreateCampaignRequest { chat: chat.into(), ..request() };
+            assert!(matches!(check(&request), Err(Error::Field { field: "chat", .. })), "{chat}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_accepted_and_ignored() {
+        let options = |options| CreateCampaignRequest { options: Some(options), ..request() };
+        for refused in [
+            CreateCampaignRequest { kind: CampaignKind::DirectMessage as i32, ..request() },
+            CreateCampaignRequest { template: "hello".into(), ..request() },
+            CreateCampaignRequest { schedule_time: Some(prost_types::Timestamp::default()), ..request() },
+            options(CampaignOptions { add_contact: true, ..Default::default() }),
+            options(CampaignOptions { fallback_message: true, ..Default::default() }),
+            options(CampaignOptions { max_per_day: 1, ..Default::default() }),
+            options(CampaignOptions { quiet_hours: Some(QuietHours::default()), ..Default::default() }),
+            options(CampaignOptions { stop_rules: Some(StopRules::default()), ..Default::default() }),
+        ] {
+            assert!(matches!(check(&refused), Err(Error::NotImplemented(_))), "{refused:?}");
+        }
+        assert!(check(&options(CampaignOptions::default())).is_ok());
+    }
+}

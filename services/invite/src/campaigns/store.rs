@@ -1,0 +1,207 @@
+//! The door to the table `campaigns`.
+
+use std::collections::HashMap;
+
+use sea_orm::{ColumnTrait as _, ConnectionTrait, DbErr, EntityTrait as _, FromQueryResult, QueryFilter as _, Value};
+use uuid::Uuid;
+
+use super::entity::{Column, Entity, Model};
+use super::progress::Counts;
+use super::state::{Change, To, sql_list, transition};
+use crate::app::{execute, sql};
+use crate::error::Error;
+
+/// The workspace's campaign of this id.
+///
+/// # Errors
+/// `CampaignNotFound`, also for what belongs to another workspace.
+pub async fn find(conn: &impl ConnectionTrait, workspace_id: Uuid, id: Uuid) -> Result<Model, Error> {
+    let found = Entity::find_by_id(id).filter(Column::WorkspaceId.eq(workspace_id)).one(conn).await?;
+    found.ok_or(Error::CampaignNotFound)
+}
+
+/// Makes a change of state: one conditional UPDATE by the table of transitions.
+///
+/// # Errors
+/// `CampaignState` when the state does not allow it, `CampaignNotFound`.
+pub async fn change(
+    conn: &impl ConnectionTrait,
+    workspace_id: Uuid,
+    id: Uuid,
+    change: Change,
+    now: i64,
+) -> Result<Model, Error> {
+    let row = transition(change);
+    let To::State(to) = row.to else {
+        return Err(Error::Internal("a change without a state to go to"));
+    };
+    let stamp = match change {
+        Change::Start => ", started_at = COALESCE(started_at, $4)",
+        Change::Cancel | Change::Complete | Change::Fail => ", ended_at = $4",
+        _ => "",
+    };
+    let text = format!(
+        "UPDATE campaigns SET state = $3, waiting = NULL, version = version + 1, updated_at = $4{stamp} \
+         WHERE id = $1 AND workspace_id = $2 AND state IN ({}) RETURNING *",
+        sql_list(row.from)
+    );
+    let values: [Value; 4] = [id.into(), workspace_id.into(), (to as i32).into(), now.into()];
+    match Entity::find().from_raw_sql(sql(conn, text, values)).one(conn).await? {
+        Some(model) => Ok(model),
+        None => Err(Error::CampaignState(find(conn, workspace_id, id).await?.state())),
+    }
+}
+
+/// The counters of some campaigns.
+///
+/// # Errors
+/// When the database fails.
+pub async fn counts(conn: &impl ConnectionTrait, ids: &[Uuid]) -> Result<HashMap<Uuid, Counts>, DbErr> {
+    #[derive(FromQueryResult)]
+    struct Row {
+        campaign_id: Uuid,
+        bucket: i32,
+        targets: i64,
+    }
+    let mut found: HashMap<Uuid, Vec<(i32, i64)>> = HashMap::new();
+    if !ids.is_empty() {
+        let places: Vec<String> = (1..=ids.len()).map(|at| format!("${at}")).collect();
+        let text = format!(
+            "SELECT campaign_id, bucket, targets FROM campaign_counters WHERE campaign_id IN ({})",
+            places.join(", ")
+        );
+        let values = ids.iter().map(|id| Value::from(*id));
+        for row in Row::find_by_statement(sql(conn, text, values)).all(conn).await? {
+            found.entry(row.campaign_id).or_default().push((row.bucket, row.targets));
+        }
+    }
+    Ok(found.into_iter().map(|(id, pairs)| (id, pairs.into_iter().collect())).collect())
+}
+
+/// Moves targets between buckets, in the transaction that moves the rows.
+/// Waiting targets come first, then those under way, then outcomes: two
+/// transactions that lock the same counters lock them in the same order.
+///
+/// # Errors
+/// When the database fails.
+pub async fn shift(
+    conn: &impl ConnectionTrait,
+    campaign_id: Uuid,
+    from: i32,
+    to: i32,
+    targets: i64,
+) -> Result<(), DbErr> {
+    let mut moves = [(from, -targets), (to, targets)];
+    moves.sort_by_key(|(bucket, _)| if *bucket < 0 { i64::from(*bucket).abs() } else { i64::from(*bucket) + 10 });
+    for (bucket, by) in moves {
+        add(conn, campaign_id, bucket, by).await?;
+    }
+    Ok(())
+}
+
+/// Adds targets to a bucket.
+///
+/// # Errors
+/// When the database fails.
+pub async fn add(conn: &impl ConnectionTrait, campaign_id: Uuid, bucket: i32, by: i64) -> Result<(), DbErr> {
+    let values: [Value; 3] = [campaign_id.into(), bucket.into(), by.into()];
+    execute(
+        conn,
+        "INSERT INTO campaign_counters (campaign_id, bucket, targets) VALUES ($1, $2, $3) \
+         ON CONFLICT (campaign_id, bucket) DO UPDATE SET targets = campaign_counters.targets + excluded.targets",
+        values,
+    )
+    .await?;
+    Ok(())
+}
+
+/// Marks the campaign as changed, with its progress computed from the counters
+/// that the transaction has changed before. Answers version and progress.
+///
+/// # Errors
+/// When the database fails.
+pub async fn touch(conn: &impl ConnectionTrait, id: Uuid, now: i64) -> Result<Option<(i64, i64)>, DbErr> {
+    #[derive(FromQueryResult)]
+    struct Row {
+        version: i64,
+        progress: i64,
+    }
+    let values: [Value; 2] = [id.into(), now.into()];
+    let text = "UPDATE campaigns SET version = version + 1, updated_at = $2, progress = COALESCE((\
+                SELECT CAST(SUM(CASE WHEN bucket >= 0 THEN targets ELSE 0 END) * 1000000 / NULLIF(SUM(targets), 0) AS BIGINT) \
+                FROM campaign_counters WHERE campaign_id = $1), 0) \
+                WHERE id = $1 RETURNING version, progress";
+    let row = Row::find_by_statement(sql(conn, text, values)).one(conn).await?;
+    Ok(row.map(|row| (row.version, row.progress)))
+}
+
+/// Completes the campaign when every target has an outcome: one conditional
+/// UPDATE, which finds nothing once the campaign was cancelled.
+///
+/// # Errors
+/// When the database fails.
+pub async fn complete(conn: &impl ConnectionTrait, id: Uuid, now: i64) -> Result<bool, DbErr> {
+    let row = transition(Change::Complete);
+    let To::State(to) = row.to else { return Ok(false) };
+    let text = format!(
+        "UPDATE campaigns SET state = $2, waiting = NULL, version = version + 1, updated_at = $3, ended_at = $3 \
+         WHERE id = $1 AND state IN ({}) AND NOT EXISTS (\
+         SELECT 1 FROM campaign_counters WHERE campaign_id = $1 AND bucket < 0 AND targets > 0)",
+        sql_list(row.from)
+    );
+    let values: [Value; 3] = [id.into(), (to as i32).into(), now.into()];
+    Ok(execute(conn, text, values).await? > 0)
+}
+
+/// Ends the campaign because of its chat.
+///
+/// # Errors
+/// When the database fails.
+pub async fn fail(conn: &impl ConnectionTrait, id: Uuid, reason: &str, detail: &str, now: i64) -> Result<bool, DbErr> {
+    let row = transition(Change::Fail);
+    let To::State(to) = row.to else { return Ok(false) };
+    let text = format!(
+        "UPDATE campaigns SET state = $2, failure_reason = $3, failure_detail = $4, waiting = NULL, \
+         version = version + 1, updated_at = $5, ended_at = $5 WHERE id = $1 AND state IN ({})",
+        sql_list(row.from)
+    );
+    let values: [Value; 5] = [id.into(), (to as i32).into(), reason.into(), detail.into(), now.into()];
+    Ok(execute(conn, text, values).await? > 0)
+}
+
+/// Deletes the campaign with everything that belongs to it. History of who was
+/// contacted is kept: deleting a campaign must not make people fair game again.
+///
+/// # Errors
+/// `CampaignState`, `CampaignBusy`, `CampaignNotFound`.
+pub async fn delete(conn: &impl ConnectionTrait, workspace_id: Uuid, id: Uuid) -> Result<(), Error> {
+    let text = format!(
+        "DELETE FROM campaigns WHERE id = $1 AND workspace_id = $2 AND state IN ({}) AND NOT EXISTS (\
+         SELECT 1 FROM campaign_counters WHERE campaign_id = $1 AND bucket = {} AND targets > 0)",
+        sql_list(transition(Change::Delete).from),
+        super::progress::UNDER_WAY
+    );
+    let values: [Value; 2] = [id.into(), workspace_id.into()];
+    if execute(conn, text, values).await? == 0 {
+        let model = find(conn, workspace_id, id).await?;
+        return Err(if super::state::allows(model.state(), Change::Delete) {
+            Error::CampaignBusy
+        } else {
+            Error::CampaignState(model.state())
+        });
+    }
+    erase_rows(conn, id).await?;
+    Ok(())
+}
+
+/// Deletes the rows below a campaign, visible or staged.
+///
+/// # Errors
+/// When the database fails.
+pub async fn erase_rows(conn: &impl ConnectionTrait, id: Uuid) -> Result<(), DbErr> {
+    for table in ["target_peers", "target_refusals", "executions", "targets", "campaign_counters"] {
+        let values: [Value; 1] = [id.into()];
+        execute(conn, format!("DELETE FROM {table} WHERE campaign_id = $1"), values).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,270 @@
+//! One account at work for one campaign.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sea_orm::DbErr;
+use service_kit::Time;
+use service_kit::clock::duration_to_proto;
+use service_kit::lease::LeaseGuard;
+use service_kit::trace::TraceContext;
+use tgmesh_proto::lease::v1::{AcquireLeaseRequest, ChatRight, Purpose};
+use tgmesh_proto::telegram::v1::user_address::Address;
+use tgmesh_proto::telegram::v1::{InviteToChatRequest, PeerReference, UserAddress};
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+use uuid::Uuid;
+
+use super::Shared;
+use super::outcome::{Verdict, judge};
+use super::record::{By, record};
+use super::store::{self, Attempt, Begun, Work};
+use super::waiting::{Denial, denial};
+use crate::app::App;
+use crate::campaigns::entity::Model as Campaign;
+use crate::campaigns::readiness;
+use crate::error::Error;
+use crate::targets::entity::Model as Target;
+
+/// Between two tries to write an answer down.
+const WRITE_AGAIN: Duration = Duration::from_millis(200);
+
+/// How a worker's turn ended.
+#[derive(Debug)]
+pub enum End {
+    /// The campaign has nothing to do before this time.
+    NoWork(Option<Time>),
+    /// There was no account to be had.
+    Denied(Denial),
+    /// The account was given back, after so many targets.
+    GaveBack {
+        /// Targets that were tried.
+        tried: usize,
+    },
+    /// The campaign, or the process, stops.
+    Stopped,
+    /// The database failed.
+    Failed(DbErr),
+}
+
+/// What the engine learns of a turn.
+#[derive(Debug)]
+pub struct Ended {
+    /// How it ended.
+    pub end: End,
+    /// Whether it looked for targets that nobody can address.
+    pub settled: bool,
+}
+
+/// A worker's turn.
+#[derive(Debug)]
+pub struct Turn {
+    /// The parts of the service.
+    pub app: Arc<App>,
+    /// What the engine's workers share.
+    pub shared: Arc<Shared>,
+    /// The campaign as it was when the turn began.
+    pub campaign: Campaign,
+    /// How long to wait for an account.
+    pub wait: Duration,
+    /// Whether a turn that brings nothing looks for targets that nobody can address.
+    pub settle: bool,
+    /// Ends when the campaign does not run any more.
+    pub stop: CancellationToken,
+    /// Told once an account was had.
+    pub acquired: tokio::sync::mpsc::UnboundedSender<Uuid>,
+}
+
+impl Turn {
+    /// Runs the turn.
+    pub async fn run(self) -> Ended {
+        let end = self.work().await.unwrap_or_else(End::Failed);
+        let nothing = matches!(end, End::NoWork(_) | End::Denied(_) | End::GaveBack { tried: 0 });
+        let settled = nothing && self.settle;
+        if settled && let Err(error) = self.settle().await {
+            tracing::warn!(%error, campaign_id = %self.campaign.id, "targets that nobody can address were not looked for");
+        }
+        Ended { end, settled }
+    }
+
+    /// Ends the targets that no account of the workspace can address. Which
+    /// accounts there are, only the integration service knows.
+    async fn settle(&self) -> Result<(), Error> {
+        let app = &self.app;
+        if !store::has_suspects(app.db.conn(), self.campaign.id).await? {
+            return Ok(());
+        }
+        let readiness = readiness::ask(app, self.campaign.acting(), &self.campaign.chat).await?;
+        let accounts = readiness.accounts.iter().filter_map(|account| Uuid::parse_str(&account.account_id).ok());
+        let settled = store::settle_unaddressable(app, self.campaign.id, &accounts.collect::<Vec<_>>()).await?;
+        if settled > 0 {
+            tracing::info!(campaign_id = %self.campaign.id, settled, "targets cannot be addressed by any account");
+            app.changed();
+        }
+        Ok(())
+    }
+
+    async fn work(&self) -> Result<End, DbErr> {
+        let only = match store::work(self.app.db.conn(), self.campaign.id, self.app.now()).await? {
+            Work::None(until) => return Ok(End::NoWork(until.map(Time::from_millis))),
+            Work::Only(accounts) => accounts,
+            Work::Any => Vec::new(),
+        };
+        let guard = match self.acquire(only).await {
+            None => return Ok(End::Stopped),
+            Some(Err(status)) => {
+                let status = Status::from(self.app.integration_error(status));
+                return Ok(End::Denied(denial(&status, self.app.clock.now())));
+            }
+            Some(Ok(guard)) => guard,
+        };
+        // The engine is gone only when the process is.
+        let _ = self.acquired.send(self.campaign.id);
+        let mut tried = 0;
+        let worked = self.use_account(&guard, &mut tried).await;
+        if let Err(status) = guard.release().await {
+            // It ends by itself at its deadline.
+            tracing::warn!(code = ?status.code(), "lease could not be given back");
+        }
+        worked?;
+        Ok(End::GaveBack { tried })
+    }
+
+    /// Asks for an account. `None` when the campaign stopped meanwhile; the
+    /// request then goes on by itself, so that an account granted at that very
+    /// moment is given back.
+    async fn acquire(&self, only: Vec<Uuid>) -> Option<Result<LeaseGuard, Status>> {
+        let request = AcquireLeaseRequest {
+            request_id: String::new(),
+            purpose: Purpose::Invite as i32,
+            chat: self.campaign.chat.clone(),
+            rights: vec![ChatRight::Invite as i32],
+            any_of_account_ids: only.iter().map(Uuid::to_string).collect(),
+            none_of_account_ids: Vec::new(),
+            wait: Some(duration_to_proto(self.wait)),
+            ttl: None,
+            work: self.campaign.id.to_string(),
+            holder: format!("invite/{}", self.app.process),
+            priority: self.campaign.priority,
+        };
+        let (leases, acting) = (self.app.leases.clone(), self.campaign.acting());
+        let asking = tokio::spawn(async move { leases.acquire(acting, request).await });
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => None,
+            asked = asking => asked.ok(),
+        }
+    }
+
+    /// Target after target, as long as the account may and the campaign runs.
+    async fn use_account(&self, guard: &LeaseGuard, tried: &mut usize) -> Result<(), DbErr> {
+        let begin = self.app.clock.monotonic();
+        let fair_share = self.app.config.engine.fair_share();
+        loop {
+            let held = self.app.clock.monotonic().saturating_sub(begin);
+            let enough =
+                held > fair_share * 10 || (held > fair_share && self.shared.contended(self.campaign.workspace_id));
+            if enough || self.stop.is_cancelled() || guard.lost().is_cancelled() || !self.shared.alive(&self.app) {
+                return Ok(());
+            }
+            let account_id = guard.account_id();
+            let Some(target) = store::claim(&self.app, self.campaign.id, account_id).await? else {
+                return Ok(());
+            };
+            let Some(verdict) = self.attempt(guard, target).await? else {
+                return Ok(());
+            };
+            *tried += usize::from(!matches!(verdict, Verdict::Quota { .. } | Verdict::NotSent { .. }));
+            match verdict {
+                Verdict::Done { .. } | Verdict::NotAddressable => {}
+                Verdict::Quota { retry_after: Some(wait) } if wait <= self.app.config.engine.patience() => {
+                    tokio::select! {
+                        () = self.app.clock.sleep(wait) => {}
+                        () = self.stop.cancelled() => return Ok(()),
+                        () = guard.lost().cancelled() => return Ok(()),
+                    }
+                }
+                // A lease covers work, not waiting; and an account with trouble does no more.
+                Verdict::Quota { .. }
+                | Verdict::Limited { .. }
+                | Verdict::NotSent { .. }
+                | Verdict::ChatFailed { .. }
+                | Verdict::Unknown => return Ok(()),
+            }
+        }
+    }
+
+    /// One attempt. `None` when the campaign stopped before it was made.
+    async fn attempt(&self, guard: &LeaseGuard, target: Target) -> Result<Option<Verdict>, DbErr> {
+        let app = &self.app;
+        let account_id = guard.account_id();
+        let peer = store::peer(app.db.conn(), target.id, account_id).await?;
+        let attempt = Attempt { id: app.new_id(), by_peer: peer.is_some(), account_id, target };
+        let Some(user) = address(&attempt.target, account_id, peer) else {
+            // Claimed for a reference that another worker has just struck out.
+            store::unclaim(app, &attempt.target, Some(app.process)).await?;
+            return Ok(None);
+        };
+        let lease_id = Uuid::parse_str(&guard.lease().id).unwrap_or_default();
+        let trace = TraceContext::root();
+        match store::begin(app, &attempt, lease_id, &trace.trace_id_hex()).await? {
+            Begun::Yes => {}
+            Begun::Listed => {
+                app.poke.poke();
+                let outcome = tgmesh_proto::telegram::v1::Outcome::DoNotContact;
+                return Ok(Some(Verdict::Done { outcome, telegram_error: String::new(), user_id: 0 }));
+            }
+            Begun::No => {
+                store::unclaim(app, &attempt.target, Some(app.process)).await?;
+                return Ok(None);
+            }
+        }
+        let request = InviteToChatRequest {
+            request_id: attempt.id.to_string(),
+            lease: Some(guard.key()),
+            chat: self.campaign.chat.clone(),
+            user: Some(user),
+        };
+        let mut telegram = app.telegram();
+        let call = telegram.invite_to_chat(self.campaign.acting().request(request));
+        let answer = trace.scope(call).await.map(tonic::Response::into_inner);
+        let verdict = judge(answer.as_ref());
+        tracing::info!(
+            campaign_id = %self.campaign.id,
+            target_id = %attempt.target.id,
+            %account_id,
+            attempt_id = %attempt.id,
+            ?verdict,
+            "attempt"
+        );
+        self.write(&attempt, &verdict).await;
+        Ok(Some(verdict))
+    }
+
+    /// Writes the verdict down, however long the database takes: what is known
+    /// now would otherwise have to be found out again.
+    async fn write(&self, attempt: &Attempt, verdict: &Verdict) {
+        loop {
+            match record(&self.app, attempt, verdict, By::Answer).await {
+                Ok(_) => return,
+                Err(error) => tracing::error!(%error, "an answer could not be written down, trying again"),
+            }
+            tokio::select! {
+                () = self.app.clock.sleep(WRITE_AGAIN) => {}
+                () = self.app.shutdown.forced() => return,
+            }
+        }
+    }
+}
+
+/// How the account addresses the target: by its own reference, since that
+/// costs no look-up, else by name, else by number.
+pub fn address(target: &Target, account_id: Uuid, peer: Option<Vec<u8>>) -> Option<UserAddress> {
+    let address = match peer {
+        Some(sealed) => Address::PeerReference(PeerReference { account_id: account_id.to_string(), sealed }),
+        None if !target.username.is_empty() => Address::Username(target.username.clone()),
+        None if !target.phone.is_empty() => Address::Phone(target.phone.clone()),
+        None => return None,
+    };
+    Some(UserAddress { address: Some(address) })
+}
