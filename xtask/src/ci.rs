@@ -10,8 +10,15 @@ use crate::{command, tests, tools};
 /// Whether the demo is part of CI.
 const DEMO: bool = false;
 
-/// Rules that `demo --break` breaks on purpose: a verdict that never convicts is none.
-const BROKEN_RULES: &[&str] = &["twice", "limit", "second-connection", "drop", "miscount"];
+/// Rules that `demo --break` breaks on purpose, and the invariant that the verdict has to name: one that never
+/// convicts is none, and a demo that fails for another reason has not convicted.
+const BROKEN_RULES: &[(&str, &str)] = &[
+    ("twice", "WORK-1"),
+    ("limit", "QUOTA-1"),
+    ("second-connection", "CONN-1"),
+    ("drop", "WORK-1"),
+    ("miscount", "REPORT-1"),
+];
 
 #[derive(clap::Args)]
 pub struct Arguments {
@@ -60,14 +67,23 @@ fn all_steps(arguments: &Arguments, steps: &mut Steps) -> anyhow::Result<()> {
         steps.step("demo: build", || command::run(&mut command::cargo(["build", "--release", "--locked"])))?;
         steps.step("demo", || command::run(&mut demo(&[])))?;
         steps.step("demo: every broken rule is convicted", || {
-            for rule in BROKEN_RULES {
-                if command::run(&mut demo(&["--break", rule])).is_ok() {
-                    bail!("`demo --break {rule}` ended green: the verdict does not see it");
-                }
-            }
-            Ok(())
+            BROKEN_RULES.iter().try_for_each(|(rule, invariant)| convicted(rule, invariant))
         })?;
     }
+    Ok(())
+}
+
+fn convicted(rule: &str, invariant: &str) -> anyhow::Result<()> {
+    let ended = demo(&["--break", rule]).output()?;
+    let verdict = String::from_utf8_lossy(&ended.stdout);
+    if ended.status.success() {
+        bail!("`demo --break {rule}` ended green: the verdict does not see it");
+    }
+    if !verdict.contains(invariant) {
+        let words = String::from_utf8_lossy(&ended.stderr);
+        bail!("`demo --break {rule}` ended red and does not name {invariant}:\n{verdict}\n{words}");
+    }
+    println!("`demo --break {rule}` is convicted by {invariant}");
     Ok(())
 }
 
