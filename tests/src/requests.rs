@@ -10,6 +10,9 @@ pub const ID: &str = "0190b0a0-7c3e-7000-8000-000000000000";
 /// A number that no enum of ours knows.
 const UNKNOWN_ENUM_NUMBER: i32 = 987_654;
 
+/// Most paths of any field mask.
+const MASK_PATHS: usize = 64;
+
 /// A request that breaks one rule, and where.
 #[derive(Debug, Clone)]
 pub struct Broken {
@@ -74,7 +77,7 @@ fn good_one(kind: &Kind, rules: &Rules) -> Value {
         Kind::Enum(kind) => Value::EnumNumber(first_number(kind)),
         Kind::Message(kind) => Value::Message(match kind.full_name() {
             "google.protobuf.Duration" => duration(kind, rules.min_millis.unwrap_or(0)),
-            "google.protobuf.FieldMask" => mask(kind),
+            "google.protobuf.FieldMask" => mask(kind, 1),
             name if name.starts_with("google.") => DynamicMessage::new(kind.clone()),
             _ => valid(kind),
         }),
@@ -143,6 +146,14 @@ fn wrong_one(kind: &Kind, rules: &Rules) -> Vec<(String, &'static str, Value)> {
                 add("max_millis", Value::Message(duration(kind, most + 1)));
             }
         }
+        Kind::Message(kind) if kind.full_name() == "google.protobuf.Timestamp" => {
+            let mut early = DynamicMessage::new(kind.clone());
+            early.set_field_by_name("seconds", Value::I64(-1));
+            add("since 1970", Value::Message(early));
+        }
+        Kind::Message(kind) if kind.full_name() == "google.protobuf.FieldMask" => {
+            add("paths of a mask", Value::Message(mask(kind, MASK_PATHS + 1)));
+        }
         Kind::Message(kind) if contract::is_ours(kind) => {
             for inner in broken(kind) {
                 found.push((inner.path, inner.rule, Value::Message(inner.message)));
@@ -184,9 +195,9 @@ fn duration(kind: &MessageDescriptor, millis: i64) -> DynamicMessage {
     message
 }
 
-fn mask(kind: &MessageDescriptor) -> DynamicMessage {
+fn mask(kind: &MessageDescriptor, paths: usize) -> DynamicMessage {
     let mut message = DynamicMessage::new(kind.clone());
-    message.set_field_by_name("paths", Value::List(vec![Value::String("name".to_owned())]));
+    message.set_field_by_name("paths", Value::List(vec![Value::String("name".to_owned()); paths]));
     message
 }
 
