@@ -149,3 +149,9 @@ async fn telethon() {
     let passed = run("telethon_checks.py").await;
     assert!(passed >= 30, "only {passed} checks ran");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kurigram() {
+    let passed = run("kurigram_checks.py").await;
+    assert!(passed >= 20, "only {passed} checks ran");
+}

@@ -159,11 +159,13 @@ fn participant(view: &View<'_>, chat: &Chat, member: &Member, mentioned: &mut Me
         }
         Standing::Left => t::ChannelParticipantLeft { peer: user_peer(member.user) }.into(),
         Standing::Member if is_self => {
-            mentioned.user(member.inviter);
+            // Whoever came by themselves is their own inviter.
+            let inviter_id = if member.inviter == 0 { member.user } else { member.inviter };
+            mentioned.user(inviter_id);
             t::ChannelParticipantSelf {
                 via_request: false,
                 user_id: member.user,
-                inviter_id: member.inviter,
+                inviter_id,
                 date: member.date,
                 subscription_until_date: None,
                 rank,

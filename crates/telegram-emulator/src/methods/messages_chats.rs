@@ -52,17 +52,13 @@ impl Method for f::messages::GetFullChat {
 fn participants(chat: &Chat) -> Vec<enums::ChatParticipant> {
     chat.roster
         .members()
-        .map(|member| match member.standing {
+        .map(|member| (member, if member.inviter == 0 { chat.creator } else { member.inviter }))
+        .map(|(member, inviter_id)| match member.standing {
             Standing::Creator => t::ChatParticipantCreator { user_id: member.user, rank: None }.into(),
-            Standing::Admin => t::ChatParticipantAdmin {
-                user_id: member.user,
-                inviter_id: member.inviter,
-                date: member.date,
-                rank: None,
+            Standing::Admin => {
+                t::ChatParticipantAdmin { user_id: member.user, inviter_id, date: member.date, rank: None }.into()
             }
-            .into(),
-            _ => t::ChatParticipant { user_id: member.user, inviter_id: member.inviter, date: member.date, rank: None }
-                .into(),
+            _ => t::ChatParticipant { user_id: member.user, inviter_id, date: member.date, rank: None }.into(),
         })
         .collect()
 }

@@ -165,6 +165,7 @@ impl<'a> Builder<'a> {
             }
         }
         let mut chat = Chat::new(spec.id, spec.kind.into(), &spec.title, self.now.saturating_sub(86_400 * 400));
+        chat.creator = spec.creator;
         chat.username.clone_from(&spec.username);
         chat.about.clone_from(&spec.about);
         chat.members_hidden = spec.members_hidden;
@@ -198,7 +199,8 @@ impl<'a> Builder<'a> {
                 self.world.seat(chat, *user, 0, standing, self.now.saturating_sub(86_400 * 100));
                 if standing == Standing::Kicked {
                     let banned = BannedRights::VIEW_MESSAGES;
-                    self.world.set_details(chat, *user, Details { banned, ..Details::default() });
+                    let by = self.world.chat(chat).map_or(0, |chat| chat.creator);
+                    self.world.set_details(chat, *user, Details { banned, by, ..Details::default() });
                 }
             }
         }

@@ -134,7 +134,7 @@ pub(super) fn populate(
     for place in &spec.chats {
         let Some(chat) = world.chat_mut(place.chat) else { continue };
         chat.roster.reserve((made.len() as f64 * place.percent / 100.0) as usize);
-        let mut admins = place.admins;
+        let (mut admins, by) = (place.admins, chat.creator);
         for user in &made {
             if !dice.percent(place.percent) {
                 continue;
@@ -150,11 +150,11 @@ pub(super) fn populate(
             match standing {
                 Standing::Admin => {
                     admins -= 1;
-                    let details = Details { admin: AdminRights::DELETE_MESSAGES, ..Details::default() };
+                    let details = Details { admin: AdminRights::DELETE_MESSAGES, by, ..Details::default() };
                     chat.roster.put_details(*user, details);
                 }
                 Standing::Kicked => {
-                    let details = Details { banned: BannedRights::VIEW_MESSAGES, ..Details::default() };
+                    let details = Details { banned: BannedRights::VIEW_MESSAGES, by, ..Details::default() };
                     chat.roster.put_details(*user, details);
                 }
                 _ => {}

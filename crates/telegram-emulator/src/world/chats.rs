@@ -68,6 +68,8 @@ pub(crate) struct Chat {
     pub(crate) username: String,
     pub(crate) about: String,
     pub(crate) created: i32,
+    /// Who made it; 0 for nobody of this world.
+    pub(crate) creator: i64,
     pub(crate) roster: Roster,
     /// Messages of a channel of any kind; those of basic groups lie in their members' mailboxes.
     pub(crate) history: History,
@@ -104,6 +106,7 @@ impl Chat {
             username: String::new(),
             about: String::new(),
             created,
+            creator: 0,
             roster: Roster::default(),
             history: History::default(),
             linked: None,
