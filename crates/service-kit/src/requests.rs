@@ -110,6 +110,18 @@ pub enum Opened<R> {
     New(Slot),
 }
 
+/// What became of a call that was made earlier.
+#[derive(Debug)]
+#[must_use]
+pub enum Past<R> {
+    /// It was never begun, and never will be: its id is used up now.
+    Never,
+    /// It was answered.
+    Answered(R),
+    /// It was begun, and has no answer.
+    Unfinished,
+}
+
 /// The place for an answer.
 #[derive(Debug)]
 pub struct Slot {
@@ -139,7 +151,7 @@ impl Slot {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn forget(self, conn: &impl ConnectionTrait) -> Result<(), DbErr> {
+    pub async fn forget(&self, conn: &impl ConnectionTrait) -> Result<(), DbErr> {
         entity::Entity::delete_by_id((self.scope.clone(), self.request_id)).exec(conn).await.map(|_| ())
     }
 
@@ -269,6 +281,39 @@ impl Requests {
         }
     }
 
+    /// What became of an earlier call of this caller. One that is under way in
+    /// this process is waited for. One that was never begun is kept from
+    /// beginning: a request that is still on its way finds its id used up.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn past<R: Message + Default>(
+        &self,
+        who: &Identity,
+        method: &str,
+        request_id: Uuid,
+    ) -> Result<Past<R>, RequestError> {
+        let scope = scope(who, method);
+        let key = (scope.clone(), request_id);
+        loop {
+            let twin = self.calls.lock().expect("no panic holds the lock").get(&key).map(watch::Sender::subscribe);
+            match twin {
+                // An error means that it is done.
+                Some(mut twin) => twin.changed().await.unwrap_or(()),
+                None => break,
+            }
+        }
+        // No request has this hash: whoever comes with the id is refused.
+        if self.insert(self.db.conn(), &scope, request_id, b"never").await? {
+            return Ok(Past::Never);
+        }
+        match find(self.db.conn(), &scope, request_id).await? {
+            Some(row) if row.body_hash == b"never" => Ok(Past::Never),
+            Some(entity::Model { answer: Some(answer), .. }) => Ok(Past::Answered(R::decode(answer.as_slice())?)),
+            _ => Ok(Past::Unfinished),
+        }
+    }
+
     /// Deletes answers that were kept long enough.
     ///
     /// # Errors
@@ -313,10 +358,14 @@ async fn find(conn: &impl ConnectionTrait, scope: &str, request_id: Uuid) -> Res
     entity::Entity::find_by_id((scope.to_owned(), request_id)).limit(1).one(conn).await
 }
 
+fn scope(who: &Identity, method: &str) -> String {
+    format!("{}/{}/{}/{method}", who.workspace_id, who.user_id, who.service_name())
+}
+
 fn describe<Q: Message + WithRequestId>(who: &Identity, method: &str, request: &Q) -> (String, Uuid, Vec<u8>) {
     // The contract's rules have shown that it is a UUID.
     let request_id = Uuid::parse_str(request.request_id()).unwrap_or_default();
-    let scope = format!("{}/{}/{}/{method}", who.workspace_id, who.user_id, who.service_name());
+    let scope = scope(who, method);
     // Salted with the id, so that equal codes or passwords cannot be told from equal hashes.
     let mut hash = Sha256::new();
     hash.update(request_id.as_bytes());

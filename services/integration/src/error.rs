@@ -133,9 +133,20 @@ impl Error {
         }
     }
 
-    /// Whether nothing can have reached Telegram.
+    /// Telegram's error behind it, when Telegram answered.
+    pub fn telegram_error(&self) -> Option<&str> {
+        match self {
+            Self::Plain { metadata, .. } => {
+                metadata.iter().find(|(key, _)| *key == "telegram_error").map(|(_, value)| value.as_str())
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether a request surely did not reach Telegram.
     pub fn surely_not_sent(&self) -> bool {
-        self.reason() != ErrorReason::OutcomeUnknown
+        self.telegram_error().is_none()
+            && matches!(self.reason(), ErrorReason::TelegramUnavailable | ErrorReason::StaleLease)
     }
 }
 

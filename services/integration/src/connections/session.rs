@@ -15,6 +15,9 @@ pub struct SessionKey {
 }
 
 impl SessionKey {
+    /// Length of [`SessionKey::to_bytes`].
+    pub const BYTES: usize = 1 + 4 + 256;
+
     /// A key that a data centre knows.
     pub fn new(dc_id: i32, key: [u8; 256]) -> Self {
         Self { dc_id, key: SecretBox::new(Box::new(key)) }

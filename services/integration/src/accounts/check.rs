@@ -1,0 +1,71 @@
+//! Connects, verifies, refreshes the profile.
+
+use sea_orm::ActiveValue::Set;
+use service_kit::identity::Identity;
+use service_kit::requests::Opened;
+use tgmesh_proto::ErrorReason;
+use tgmesh_proto::integration::v1 as pb;
+use tgmesh_proto::integration::v1::account::State;
+use tgmesh_proto::integration::v1::account_event::Kind;
+
+use super::effects::{record, touch};
+use super::store::Event;
+use super::{connect, get, parse_id, show, state};
+use crate::core::Core;
+use crate::entity::account;
+use crate::error::{Error, Result};
+use crate::logins::PATIENCE;
+use crate::telegram::caller::Caller;
+
+/// Checks an account.
+///
+/// # Errors
+/// As the contract says. What is wrong with the account is in the answer.
+pub async fn check(core: &Core, who: &Identity, request: &pb::CheckAccountRequest) -> Result<pb::CheckAccountResponse> {
+    let opened = core.requests.open(who, "CheckAccount", request, PATIENCE).await;
+    let slot = match opened.map_err(|error| Error::request(&core.db, error))? {
+        Opened::Repeat(answer) => return Ok(answer),
+        Opened::New(slot) | Opened::Interrupted(slot) => slot,
+    };
+    let result = async {
+        let answer = look(core, who, request).await?;
+        slot.answer(core.db.conn(), &answer).await.map_err(|error| core.failed(&error))?;
+        Ok(answer)
+    }
+    .await;
+    if result.is_err() {
+        slot.forget(core.db.conn()).await.map_err(|error| core.failed(&error))?;
+    }
+    result
+}
+
+async fn look(core: &Core, who: &Identity, request: &pb::CheckAccountRequest) -> Result<pb::CheckAccountResponse> {
+    let row = get(core, who.workspace_id, parse_id(&request.account_id)).await?;
+    let mut issues = Vec::new();
+    match state::derive(&row.account, &row.restrictions, core.now()) {
+        found if found.state == State::Deleting => {
+            return Err(Error::plain(ErrorReason::AccountDeleting, found.detail));
+        }
+        found if found.state == State::SessionLost => issues.push(found.detail),
+        found => {
+            if found.state != State::Ready {
+                issues.push(found.detail);
+            }
+            match Caller::own(core, &row.account).profile().await {
+                Ok(profile) => {
+                    let mut change =
+                        account::ActiveModel { checked_at: Set(Some(core.now().millis())), ..Default::default() };
+                    connect::apply(&profile, &mut change);
+                    let tx = core.begin().await?;
+                    touch(core, &tx, row.account.id, change).await?;
+                    record(core, &tx, row.account.id, who.workspace_id, Event::by(Kind::Checked, who.actor())).await?;
+                    core.commit(tx).await?;
+                }
+                Err(error) => issues.push(error.to_string()),
+            }
+        }
+    }
+    core.changed(who.workspace_id);
+    let row = get(core, who.workspace_id, row.account.id).await?;
+    Ok(pb::CheckAccountResponse { account: Some(show(core, &row)), issues })
+}

@@ -1,0 +1,270 @@
+//! Connects a Telegram user to a workspace, and takes sessions out of use.
+
+use std::time::Duration;
+
+use sea_orm::ActiveValue::Set;
+use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _};
+use service_kit::db::{Tx, is_unique_violation};
+use service_kit::identity::Identity;
+use tgmesh_proto::ErrorReason;
+use tgmesh_proto::integration::v1::AccountKind;
+use tgmesh_proto::integration::v1::account::SessionState;
+use tgmesh_proto::integration::v1::account_event::Kind;
+use tgmesh_proto::lease::v1::Purpose;
+use uuid::Uuid;
+
+use super::effects::{record, touch};
+use super::store::{self, Event};
+use super::wire::purpose_mask;
+use crate::connections::{CallError, LineId, SessionKey};
+use crate::core::{Core, account_context, ended_context};
+use crate::entity::{
+    account, account_event, chat_right, ended_session, peer, restriction, session, slot,
+};
+use crate::error::{Error, Result};
+use crate::telegram::auth::{self, Profile};
+
+/// Sessions logged out in one step of the worker.
+const BATCH: u64 = 20;
+/// Longest time that a session is tried.
+const TRIAL: Duration = Duration::from_secs(600);
+/// First and longest pause between two tries.
+const PAUSE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(600));
+
+/// Writes a profile into a change of an account.
+pub(super) fn apply(profile: &Profile, change: &mut account::ActiveModel) {
+    change.username = Set(profile.username.clone());
+    change.first_name = Set(profile.first_name.clone());
+    change.last_name = Set(profile.last_name.clone());
+    change.premium = Set(profile.premium);
+    if !profile.phone.is_empty() {
+        change.phone = Set(profile.phone.clone());
+    }
+}
+
+/// Makes a session, proven to be this user's, the session of an account of the
+/// caller's workspace. A session that the account had is taken out of use.
+///
+/// # Errors
+/// `ALREADY_CONNECTED` when the user belongs to another workspace.
+pub async fn adopt(core: &Core, tx: &Tx, who: &Identity, profile: &Profile, key: &SessionKey) -> Result<Uuid> {
+    let now = core.now();
+    let failed = |error| core.failed(&error);
+    let found = store::find_by_user(&**tx, profile.user_id).await.map_err(failed)?;
+    let mut change = account::ActiveModel {
+        session_state: Set(SessionState::Ok as i32),
+        session_error: Set(String::new()),
+        checked_at: Set(Some(now.millis())),
+        ..Default::default()
+    };
+    apply(profile, &mut change);
+    let (id, kind) = match found {
+        Some(account) if account.workspace_id != who.workspace_id => {
+            return Err(Error::plain(
+                ErrorReason::AlreadyConnected,
+                "the telegram account belongs to another workspace of this deployment",
+            ));
+        }
+        Some(account) => {
+            end_session(core, tx, account.id, None).await?;
+            change.deleting_at = Set(None);
+            touch(core, tx, account.id, change).await?;
+            (account.id, Kind::Reconnected)
+        }
+        None => {
+            let id = core.id();
+            // A bot can neither invite nor write to strangers.
+            let purposes = if profile.bot { vec![Purpose::Parse] } else { vec![Purpose::Parse, Purpose::Invite, Purpose::Message] };
+            let row = account::ActiveModel {
+                id: Set(id),
+                workspace_id: Set(who.workspace_id),
+                telegram_user_id: Set(profile.user_id),
+                kind: Set(if profile.bot { AccountKind::Bot } else { AccountKind::User } as i32),
+                label: Set(String::new()),
+                purposes: Set(purpose_mask(purposes)),
+                phone: Set(profile.phone.clone()),
+                paused_at: Set(None),
+                deleting_at: Set(None),
+                fencing_token: Set(0),
+                created_at: Set(now.millis()),
+                updated_at: Set(now.millis()),
+                revision: Set(1),
+                ..change
+            };
+            account::Entity::insert(row).exec_without_returning(&**tx).await.map_err(|error| {
+                if is_unique_violation(&error) {
+                    Error::plain(ErrorReason::Conflict, "the same telegram account is being connected twice at once")
+                } else {
+                    core.failed(&error)
+                }
+            })?;
+            (id, Kind::Connected)
+        }
+    };
+    let sealed = core.sealer.seal(&account_context(id), &key.to_bytes());
+    store::put_session(&**tx, id, sealed, now).await.map_err(failed)?;
+    record(core, tx, id, who.workspace_id, Event::by(kind, who.actor())).await?;
+    core.refresh(tx, id).await?;
+    Ok(id)
+}
+
+/// After `adopt` has been committed: drops the connection that used the old
+/// session, and tells everybody.
+pub async fn adopted(core: &Core, workspace: Uuid, account: Uuid) {
+    core.connections.close(LineId::Account(account)).await;
+    core.ended.notify_one();
+    core.changed(workspace);
+}
+
+/// Takes an account's session out of use: it will be logged out. With
+/// `account_to_erase`, the account is erased once that is done.
+pub(super) async fn end_session(core: &Core, tx: &Tx, account: Uuid, account_to_erase: Option<Uuid>) -> Result<bool> {
+    let failed = |error| core.failed(&error);
+    let Some(row) = session::Entity::find_by_id(account).one(&**tx).await.map_err(failed)? else {
+        return Ok(false);
+    };
+    let plain = core.sealer.open(&account_context(account), &row.sealed).map_err(Error::internal)?;
+    put_ended(core, tx, &plain, account_to_erase).await?;
+    session::Entity::delete_by_id(account).exec(&**tx).await.map_err(failed)?;
+    Ok(true)
+}
+
+/// Notes a session that is to be logged out.
+///
+/// # Errors
+/// When the database fails.
+pub async fn put_ended(core: &Core, tx: &Tx, plain: &[u8], account_to_erase: Option<Uuid>) -> Result<()> {
+    let (id, now) = (core.id(), core.now());
+    let row = ended_session::ActiveModel {
+        id: Set(id),
+        account_id: Set(account_to_erase),
+        sealed: Set(core.sealer.seal(&ended_context(id), plain)),
+        created_at: Set(now.millis()),
+        try_at: Set(now.millis()),
+        tries: Set(0),
+    };
+    ended_session::Entity::insert(row)
+        .exec_without_returning(&**tx)
+        .await
+        .map(|_| ())
+        .map_err(|error| core.failed(&error))
+}
+
+/// Keeps a session that is only tried. It is never due for logging out.
+///
+/// # Errors
+/// When the database fails.
+pub async fn put_trial(core: &Core, tx: &Tx, plain: &[u8]) -> Result<Uuid> {
+    let id = core.id();
+    let row = ended_session::ActiveModel {
+        id: Set(id),
+        account_id: Set(None),
+        sealed: Set(core.sealer.seal(&ended_context(id), plain)),
+        created_at: Set(core.now().millis()),
+        try_at: Set(i64::MAX),
+        tries: Set(0),
+    };
+    ended_session::Entity::insert(row).exec_without_returning(&**tx).await.map_err(|error| core.failed(&error))?;
+    Ok(id)
+}
+
+/// Forgets sessions that were being tried when a process died.
+///
+/// # Errors
+/// When the database fails.
+pub async fn forget_trials(core: &Core) -> Result<()> {
+    let before = core.now() - TRIAL;
+    ended_session::Entity::delete_many()
+        .filter(ended_session::Column::TryAt.eq(i64::MAX))
+        .filter(ended_session::Column::CreatedAt.lt(before.millis()))
+        .exec(core.db.conn())
+        .await
+        .map(|_| ())
+        .map_err(|error| core.failed(&error))
+}
+
+/// Logs out sessions that are out of use, and erases the accounts that waited
+/// for it.
+///
+/// # Errors
+/// When the database fails.
+pub async fn log_out_ended(core: &Core) -> Result<()> {
+    let due = ended_session::Entity::find()
+        .filter(ended_session::Column::TryAt.lte(core.now().millis()))
+        .order_by_asc(ended_session::Column::TryAt)
+        .limit(BATCH)
+        .all(core.db.conn())
+        .await
+        .map_err(|error| core.failed(&error))?;
+    for row in due {
+        if let Some(account) = row.account_id {
+            core.connections.close(LineId::Account(account)).await;
+        }
+        let line = LineId::Session(row.id);
+        let answer = auth::log_out(&core.connections, line).await;
+        core.connections.close(line).await;
+        let over = match &answer {
+            Ok(_) | Err(CallError::KeyUnknown) => true,
+            // The session is over already.
+            Err(CallError::Rpc(error)) => matches!(error.code, 401 | 406),
+            Err(_) => false,
+        };
+        if over {
+            erase(core, &row).await?;
+        } else {
+            tracing::info!(error = ?answer.err(), tries = row.tries, "session not logged out yet");
+            let pause = PAUSE.0.saturating_mul(1 << row.tries.clamp(0, 10)).min(PAUSE.1);
+            let change = ended_session::ActiveModel {
+                try_at: Set((core.now() + pause).millis()),
+                tries: Set(row.tries.saturating_add(1)),
+                ..Default::default()
+            };
+            ended_session::Entity::update_many()
+                .set(change)
+                .filter(ended_session::Column::Id.eq(row.id))
+                .exec(core.db.conn())
+                .await
+                .map_err(|error| core.failed(&error))?;
+        }
+    }
+    Ok(())
+}
+
+/// Deletes a session that is logged out, and the account that waited for it.
+/// The ledger stays: limits belong to the Telegram user.
+async fn erase(core: &Core, row: &ended_session::Model) -> Result<()> {
+    let failed = |error| core.failed(&error);
+    let tx = core.begin().await?;
+    ended_session::Entity::delete_by_id(row.id).exec(&*tx).await.map_err(failed)?;
+    let mut workspace = None;
+    if let Some(id) = row.account_id
+        && let Some(found) = store::find_any(&*tx, id).await.map_err(failed)?
+        // A login may have brought the account back meanwhile.
+        && found.deleting_at.is_some()
+    {
+        erase_rows(core, &tx, id).await?;
+        workspace = Some(found.workspace_id);
+    }
+    core.commit(tx).await?;
+    if let Some(workspace) = workspace {
+        core.changed(workspace);
+    }
+    Ok(())
+}
+
+/// Deletes everything that belongs to an account.
+pub(super) async fn erase_rows(core: &Core, tx: &Tx, id: Uuid) -> Result<()> {
+    let failed = |error| core.failed(&error);
+    session::Entity::delete_by_id(id).exec(&**tx).await.map_err(failed)?;
+    restriction::Entity::delete_many().filter(restriction::Column::AccountId.eq(id)).exec(&**tx).await.map_err(failed)?;
+    account_event::Entity::delete_many()
+        .filter(account_event::Column::AccountId.eq(id))
+        .exec(&**tx)
+        .await
+        .map_err(failed)?;
+    peer::Entity::delete_many().filter(peer::Column::AccountId.eq(id)).exec(&**tx).await.map_err(failed)?;
+    chat_right::Entity::delete_many().filter(chat_right::Column::AccountId.eq(id)).exec(&**tx).await.map_err(failed)?;
+    slot::Entity::delete_many().filter(slot::Column::AccountId.eq(id)).exec(&**tx).await.map_err(failed)?;
+    account::Entity::delete_by_id(id).exec(&**tx).await.map_err(failed)?;
+    Ok(())
+}

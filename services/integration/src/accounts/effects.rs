@@ -1,0 +1,181 @@
+//! What Telegram's answers do to an account: restrictions and lost sessions.
+
+use sea_orm::ActiveValue::Set;
+use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _};
+use service_kit::Time;
+use tgmesh_proto::integration::v1::account::SessionState;
+use tgmesh_proto::integration::v1::account_event::Kind;
+use uuid::Uuid;
+
+use super::store::{self, Event};
+use super::state::action_mask;
+use crate::connections::LineId;
+use crate::core::Core;
+use crate::entity::{account, restriction, session};
+use crate::error::Result;
+use crate::telegram::outcome::Restricted;
+
+/// Restrictions ended in one step of the sweep.
+const BATCH: u64 = 100;
+
+/// Whom an answer is about, and which call met it.
+#[derive(Debug, Clone, Copy)]
+pub struct Met<'a> {
+    /// The account.
+    pub account_id: Uuid,
+    /// Its workspace.
+    pub workspace_id: Uuid,
+    /// Telegram's error, with its number.
+    pub telegram_error: &'a str,
+    /// Telegram's method.
+    pub method: &'a str,
+    /// The chat concerned; 0 when none.
+    pub chat_id: i64,
+}
+
+/// Begins a restriction.
+///
+/// # Errors
+/// When the database fails.
+pub async fn restrict(core: &Core, met: Met<'_>, restricted: &Restricted) -> Result<()> {
+    let (now, id) = (core.now(), core.id());
+    let end = restricted.lasts.map(|lasts| now + lasts);
+    let row = restriction::ActiveModel {
+        id: Set(id),
+        account_id: Set(met.account_id),
+        cause: Set(restricted.cause as i32),
+        actions: Set(action_mask(&restricted.actions)),
+        begin_at: Set(now.millis()),
+        end_at: Set(end.map(Time::millis)),
+        telegram_error: Set(met.telegram_error.to_owned()),
+        method: Set(met.method.to_owned()),
+        ended: Set(false),
+    };
+    let tx = core.begin().await?;
+    restriction::Entity::insert(row).exec_without_returning(&*tx).await.map_err(|error| core.failed(&error))?;
+    let event = Event {
+        telegram_error: met.telegram_error.to_owned(),
+        call: met.method.to_owned(),
+        restriction_id: Some(id),
+        chat_id: met.chat_id,
+        ..Event::by(Kind::Restricted, "telegram")
+    };
+    record(core, &tx, met.account_id, met.workspace_id, event).await?;
+    touch(core, &tx, met.account_id, account::ActiveModel::default()).await?;
+    core.refresh(&tx, met.account_id).await?;
+    core.commit(tx).await?;
+    core.changed(met.workspace_id);
+    tracing::warn!(account_id = %met.account_id, error = met.telegram_error, method = met.method, "account restricted");
+    Ok(())
+}
+
+/// Notes that the account lost a right in a chat.
+///
+/// # Errors
+/// When the database fails.
+pub async fn lose_right(core: &Core, met: Met<'_>) -> Result<()> {
+    let tx = core.begin().await?;
+    let event = Event {
+        telegram_error: met.telegram_error.to_owned(),
+        call: met.method.to_owned(),
+        chat_id: met.chat_id,
+        ..Event::by(Kind::RightLost, "telegram")
+    };
+    record(core, &tx, met.account_id, met.workspace_id, event).await?;
+    core.commit(tx).await?;
+    core.changed(met.workspace_id);
+    Ok(())
+}
+
+/// Ends an account's session: it has to log in again.
+///
+/// # Errors
+/// When the database fails.
+pub async fn lose_session(core: &Core, met: Met<'_>, state: SessionState) -> Result<()> {
+    let tx = core.begin().await?;
+    let change = account::ActiveModel {
+        session_state: Set(state as i32),
+        session_error: Set(met.telegram_error.to_owned()),
+        ..Default::default()
+    };
+    touch(core, &tx, met.account_id, change).await?;
+    // The key is of no use any more, and must not be used again.
+    session::Entity::delete_by_id(met.account_id).exec(&*tx).await.map_err(|error| core.failed(&error))?;
+    let event = Event {
+        telegram_error: met.telegram_error.to_owned(),
+        call: met.method.to_owned(),
+        ..Event::by(Kind::SessionLost, "telegram")
+    };
+    record(core, &tx, met.account_id, met.workspace_id, event).await?;
+    core.refresh(&tx, met.account_id).await?;
+    core.commit(tx).await?;
+    core.leases.revoke_account(met.account_id).await?;
+    let connections = core.connections.clone();
+    let line = LineId::Account(met.account_id);
+    // Not awaited: this may run in a call that the line's own actor answers.
+    tokio::spawn(async move { connections.close(line).await });
+    core.changed(met.workspace_id);
+    tracing::warn!(account_id = %met.account_id, error = met.telegram_error, ?state, "session lost");
+    Ok(())
+}
+
+/// Writes into the journal that restrictions ended by themselves. The state is
+/// derived from the time, so nobody waits for this.
+///
+/// # Errors
+/// When the database fails.
+pub async fn end_restrictions(core: &Core) -> Result<()> {
+    let now = core.now();
+    let over = restriction::Entity::find()
+        .filter(restriction::Column::Ended.eq(false))
+        .filter(restriction::Column::EndAt.lte(now.millis()))
+        .order_by_asc(restriction::Column::EndAt)
+        .limit(BATCH)
+        .all(core.db.conn())
+        .await
+        .map_err(|error| core.failed(&error))?;
+    for held in over {
+        let tx = core.begin().await?;
+        let done = restriction::Entity::update_many()
+            .set(restriction::ActiveModel { ended: Set(true), ..Default::default() })
+            .filter(restriction::Column::Id.eq(held.id))
+            .filter(restriction::Column::Ended.eq(false))
+            .exec(&*tx)
+            .await
+            .map_err(|error| core.failed(&error))?;
+        let found = store::find_any(&*tx, held.account_id).await.map_err(|error| core.failed(&error))?;
+        if let Some(account) = found
+            && done.rows_affected > 0
+        {
+            let event = Event {
+                telegram_error: held.telegram_error.clone(),
+                call: held.method.clone(),
+                restriction_id: Some(held.id),
+                ..Event::by(Kind::RestrictionEnded, "time")
+            };
+            record(core, &tx, account.id, account.workspace_id, event).await?;
+            touch(core, &tx, account.id, account::ActiveModel::default()).await?;
+            core.refresh(&tx, account.id).await?;
+            core.commit(tx).await?;
+            core.changed(account.workspace_id);
+        } else {
+            core.commit(tx).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Changes an account whatever its etag is.
+pub(super) async fn touch(core: &Core, tx: &service_kit::db::Tx, id: Uuid, change: account::ActiveModel) -> Result<()> {
+    store::update(&**tx, id, None, change, core.now()).await.map(|_| ()).map_err(|error| core.failed(&error))
+}
+
+pub(super) async fn record(
+    core: &Core,
+    tx: &service_kit::db::Tx,
+    account: Uuid,
+    workspace: Uuid,
+    event: Event,
+) -> Result<()> {
+    store::record(&**tx, core.id(), account, workspace, event, core.now()).await.map_err(|error| core.failed(&error))
+}

@@ -1,0 +1,266 @@
+//! Logins: durable steps that survive a restart between them.
+//!
+//! Each step's result is stored before it is answered. A login holds the one
+//! connection that its key has; the session becomes an account's in the same
+//! transaction that ends the login. A login that is given up is logged out, in
+//! case Telegram had authorised its key.
+
+pub mod import;
+mod password;
+mod phone;
+mod qr;
+pub mod store;
+
+use std::time::Duration;
+
+use sea_orm::ActiveValue::Set;
+use service_kit::Time;
+use service_kit::address::mask_phone;
+use service_kit::db::Tx;
+use service_kit::identity::Identity;
+use service_kit::requests::{Opened, Slot};
+use service_kit::sealing::Sealer;
+use tgmesh_proto::integration::v1 as pb;
+use tgmesh_proto::integration::v1::login::State;
+use tgmesh_proto::{ErrorReason, WithRequestId};
+use uuid::Uuid;
+
+use crate::accounts::{self, connect};
+use crate::connections::{LineId, SessionKey};
+use crate::core::{Core, login_context};
+use crate::entity::login;
+use crate::error::{Error, Result};
+use crate::telegram::auth::{Auth, Profile};
+
+pub use password::submit as submit_password;
+pub use phone::{resend, start as start_phone, submit_code};
+pub use qr::start as start_qr;
+
+/// How long a call waits for a twin that another replica serves.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What a login keeps sealed.
+pub struct Secrets {
+    /// The key of its connection.
+    pub key: SessionKey,
+    /// What Telegram wants to see again together with the code.
+    pub code_hash: String,
+}
+
+impl Secrets {
+    /// Opens what was sealed.
+    ///
+    /// # Errors
+    /// When it was not sealed for this login, or with a key that is not here.
+    pub fn open(sealer: &Sealer, id: Uuid, sealed: &[u8]) -> Result<Self> {
+        let plain = sealer.open(&login_context(id), sealed).map_err(Error::internal)?;
+        let unreadable = || Error::internal("the secrets of a login cannot be read");
+        let (key, hash) = plain.split_at_checked(SessionKey::BYTES).ok_or_else(unreadable)?;
+        let key = SessionKey::from_bytes(key).ok_or_else(unreadable)?;
+        let code_hash = String::from_utf8(hash.to_vec()).map_err(|_| unreadable())?;
+        Ok(Self { key, code_hash })
+    }
+
+    fn seal(&self, sealer: &Sealer, id: Uuid) -> Vec<u8> {
+        let mut plain = self.key.to_bytes();
+        plain.extend(self.code_hash.as_bytes());
+        sealer.seal(&login_context(id), &plain)
+    }
+}
+
+/// A login as the contract writes it.
+///
+/// # Errors
+/// When the database fails.
+pub async fn show(core: &Core, row: &login::Model) -> Result<pb::Login> {
+    let account = match row.account_id {
+        Some(id) => accounts::store::find(core.db.conn(), row.workspace_id, id)
+            .await
+            .map_err(|error| core.failed(&error))?
+            .map(|found| accounts::show(core, &found)),
+        None => None,
+    };
+    let delivery = (row.code_channel != 0 || row.code_length != 0).then(|| pb::CodeDelivery {
+        channel: row.code_channel,
+        length: row.code_length,
+        resend_time: row.code_resend_at.map(|at| Time::from_millis(at).to_proto()),
+        next_channel: row.code_next_channel,
+    });
+    Ok(pb::Login {
+        id: row.id.to_string(),
+        kind: row.kind,
+        state: row.state,
+        phone: mask_phone(&row.phone),
+        code_delivery: delivery,
+        password_hint: row.password_hint.clone(),
+        expire_time: Some(Time::from_millis(row.expire_at).to_proto()),
+        account,
+        failure_reason: row.failure_reason.clone(),
+        create_time: Some(Time::from_millis(row.created_at).to_proto()),
+    })
+}
+
+/// A login of the caller's workspace.
+///
+/// # Errors
+/// `LOGIN_NOT_FOUND` when there is none.
+pub async fn get(core: &Core, workspace: Uuid, id: Uuid) -> Result<login::Model> {
+    store::find(core.db.conn(), workspace, id)
+        .await
+        .map_err(|error| core.failed(&error))?
+        .ok_or_else(|| Error::plain(ErrorReason::LoginNotFound, format!("there is no login {id}")))
+}
+
+/// Gives a login up.
+///
+/// # Errors
+/// As the contract says.
+pub async fn cancel(core: &Core, who: &Identity, request: &pb::CancelLoginRequest) -> Result<pb::CancelLoginResponse> {
+    let slot = match take(core, who, "CancelLogin", request).await? {
+        Taken::Repeat(answer) => return Ok(answer),
+        Taken::Go(slot) => slot,
+    };
+    let result = async {
+        let row = get(core, who.workspace_id, accounts::parse_id(&request.login_id)).await?;
+        if !store::LIVE.contains(&row.state) {
+            return Err(wrong_state(&row));
+        }
+        let tx = core.begin().await?;
+        if !give_up(core, &tx, &row, store::end(State::Cancelled)).await? {
+            return Err(Error::plain(ErrorReason::Conflict, "the login moved on meanwhile"));
+        }
+        let mut ended = row.clone();
+        ended.state = State::Cancelled as i32;
+        let answer = pb::CancelLoginResponse { login: Some(show(core, &ended).await?) };
+        slot.answer(&*tx, &answer).await.map_err(|error| core.failed(&error))?;
+        core.commit(tx).await?;
+        Ok((row.id, answer))
+    };
+    let (id, answer) = settle(core, result.await, &slot).await?;
+    core.connections.close(LineId::Login(id)).await;
+    core.ended.notify_one();
+    core.changed(who.workspace_id);
+    Ok(answer)
+}
+
+/// Gives up the logins whose time is over: no account, connection or session
+/// is left of them.
+///
+/// # Errors
+/// When the database fails.
+pub async fn expire(core: &Core) -> Result<()> {
+    let overdue = store::overdue(core.db.conn(), core.now()).await.map_err(|error| core.failed(&error))?;
+    for row in overdue {
+        let tx = core.begin().await?;
+        let ended = give_up(core, &tx, &row, store::end(State::Expired)).await?;
+        core.commit(tx).await?;
+        if ended {
+            tracing::info!(login_id = %row.id, "login expired");
+            core.connections.close(LineId::Login(row.id)).await;
+            core.ended.notify_one();
+            core.changed(row.workspace_id);
+        }
+    }
+    Ok(())
+}
+
+/// Ends a login that is under way; its session will be logged out, in case
+/// Telegram authorised it.
+async fn give_up(core: &Core, tx: &Tx, row: &login::Model, end: login::ActiveModel) -> Result<bool> {
+    let ended = store::advance(&**tx, row.id, &store::LIVE, end).await.map_err(|error| core.failed(&error))?;
+    if ended && let Some(sealed) = &row.sealed {
+        let secrets = Secrets::open(&core.sealer, row.id, sealed)?;
+        connect::put_ended(core, tx, &secrets.key.to_bytes(), None).await?;
+    }
+    Ok(ended)
+}
+
+/// Makes the login's session an account's. The login's own connection is closed
+/// before anybody else can open one with its key.
+async fn finish(core: &Core, who: &Identity, row: &login::Model, profile: &Profile) -> Result<login::Model> {
+    let sealed = row.sealed.as_ref().ok_or_else(|| wrong_state(row))?;
+    let secrets = Secrets::open(&core.sealer, row.id, sealed)?;
+    core.connections.close(LineId::Login(row.id)).await;
+    let tx = core.begin().await?;
+    match connect::adopt(core, &tx, who, profile, &secrets.key).await {
+        Ok(account) => {
+            let mut change = store::end(State::Completed);
+            change.account_id = Set(Some(account));
+            if !store::advance(&*tx, row.id, &store::LIVE, change).await.map_err(|error| core.failed(&error))? {
+                return Err(Error::plain(ErrorReason::Conflict, "the login moved on meanwhile"));
+            }
+            let done = store::find(&*tx, row.workspace_id, row.id).await.map_err(|error| core.failed(&error))?;
+            core.commit(tx).await?;
+            connect::adopted(core, who.workspace_id, account).await;
+            done.ok_or_else(|| Error::internal("a login vanished"))
+        }
+        Err(error) => {
+            drop(tx);
+            if error.reason() == ErrorReason::AlreadyConnected {
+                fail(core, row, error.reason()).await?;
+            }
+            Err(error)
+        }
+    }
+}
+
+/// Ends a login that cannot succeed.
+async fn fail(core: &Core, row: &login::Model, reason: ErrorReason) -> Result<()> {
+    let tx = core.begin().await?;
+    let mut end = store::end(State::Failed);
+    end.failure_reason = Set(reason.as_reason().to_owned());
+    give_up(core, &tx, row, end).await?;
+    core.commit(tx).await?;
+    core.connections.close(LineId::Login(row.id)).await;
+    core.ended.notify_one();
+    core.changed(row.workspace_id);
+    Ok(())
+}
+
+/// The calls of a login.
+fn auth(core: &Core, id: Uuid) -> Auth<'_> {
+    Auth { connections: &core.connections, line: LineId::Login(id), settings: &core.settings }
+}
+
+/// Whom the login's key is authorised for already: the answer to a step may
+/// have been lost after it took effect.
+async fn authorised(core: &Core, id: Uuid) -> Option<Profile> {
+    auth(core, id).who_am_i().await.ok().flatten()
+}
+
+fn wrong_state(row: &login::Model) -> Error {
+    let state = State::try_from(row.state).unwrap_or_default();
+    if state == State::Expired {
+        return Error::plain(ErrorReason::LoginExpired, "the login was not finished in time: start another");
+    }
+    let name = state.as_str_name().trim_start_matches("STATE_");
+    Error::plain(ErrorReason::LoginStateWrong, format!("the login is in state {name}")).with("state", name)
+}
+
+/// A call whose effect is at Telegram: repeated, or to be made.
+enum Taken<R> {
+    Repeat(R),
+    Go(Slot),
+}
+
+/// Takes a step of a login. One that was interrupted is made again: steps of a
+/// login can be.
+async fn take<Q, R>(core: &Core, who: &Identity, method: &'static str, request: &Q) -> Result<Taken<R>>
+where
+    Q: prost::Message + WithRequestId,
+    R: prost::Message + Default,
+{
+    let opened = core.requests.open(who, method, request, PATIENCE).await;
+    Ok(match opened.map_err(|error| Error::request(&core.db, error))? {
+        Opened::Repeat(answer) => Taken::Repeat(answer),
+        Opened::New(slot) | Opened::Interrupted(slot) => Taken::Go(slot),
+    })
+}
+
+/// After a failure the request is forgotten, so that it can be made again.
+async fn settle<T>(core: &Core, result: Result<T>, slot: &Slot) -> Result<T> {
+    if result.is_err() {
+        slot.forget(core.db.conn()).await.map_err(|error| core.failed(&error))?;
+    }
+    result
+}

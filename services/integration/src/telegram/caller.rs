@@ -1,0 +1,249 @@
+//! One call to Telegram for an account, and what its answer does to the account.
+
+use std::time::Duration;
+
+use grammers_tl_types::RemoteCall;
+use tgmesh_proto::ErrorReason;
+use tgmesh_proto::integration::v1::account::SessionState;
+use tgmesh_proto::integration::v1::restriction::Cause;
+use tgmesh_proto::quota::v1::Action;
+use tgmesh_proto::telegram::v1::Outcome;
+use uuid::Uuid;
+
+use super::outcome::{Restricted, Verdict, judge};
+use crate::accounts::effects::{self, Met};
+use crate::connections::{CallError, Gate, LineId, RpcError, open};
+use crate::core::Core;
+use crate::error::{Error, Result};
+use crate::leases::Verified;
+
+/// How often an answer that says "fault of ours" is asked for again.
+const TRIES: u32 = 3;
+/// Pause before the first of these tries; doubled each time.
+const PAUSE: Duration = Duration::from_millis(300);
+
+/// Calls of one account.
+#[derive(Debug, Clone)]
+pub struct Caller<'a> {
+    /// What the rooms share.
+    pub core: &'a Core,
+    /// The account.
+    pub account_id: Uuid,
+    /// Its workspace.
+    pub workspace_id: Uuid,
+    /// Its Telegram user, whom the limits belong to.
+    pub telegram_user_id: i64,
+    /// The lease under which it is called; `None` for integration's own duties.
+    pub lease: Option<Verified>,
+}
+
+/// A request, as far as answers depend on it.
+#[derive(Debug, Clone, Copy)]
+pub struct About {
+    /// Telegram's method.
+    pub method: &'static str,
+    /// The class of action that a flood wait restricts.
+    pub class: Action,
+    /// The chat concerned; 0 when none.
+    pub chat_id: i64,
+    /// Whether it changes something at Telegram.
+    pub acting: bool,
+}
+
+impl About {
+    /// A request that only reads.
+    pub const fn reading(method: &'static str, chat_id: i64) -> Self {
+        Self { method, class: Action::Read, chat_id, acting: false }
+    }
+}
+
+/// How a request failed.
+#[derive(Debug, Clone)]
+pub enum Failure {
+    /// The answer is about the user: an outcome, and Telegram's error.
+    Target(Outcome, String),
+    /// Telegram refused for a reason that has no meaning of its own here.
+    Refused(RpcError),
+    /// Anything else, ready for the caller.
+    Error(Error),
+}
+
+/// What a failed call means.
+enum Read {
+    /// Telegram had a fault, with this name: worth another try.
+    TryAgain(String),
+    /// It failed.
+    Failed(Failure),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Error(error)
+    }
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Target(_, name) => refused(&name),
+            Failure::Refused(error) => refused(&error.full_name()),
+            Failure::Error(error) => error,
+        }
+    }
+}
+
+fn refused(name: &str) -> Error {
+    Error::plain(ErrorReason::TelegramRefused, format!("telegram refused: {name}")).with("telegram_error", name)
+}
+
+impl Caller<'_> {
+    /// Calls for integration itself, without a lease.
+    pub fn own<'a>(core: &'a Core, account: &crate::entity::account::Model) -> Caller<'a> {
+        Caller {
+            core,
+            account_id: account.id,
+            workspace_id: account.workspace_id,
+            telegram_user_id: account.telegram_user_id,
+            lease: None,
+        }
+    }
+
+    /// Makes a request. What its answer means for the account is stored before
+    /// this returns.
+    ///
+    /// # Errors
+    /// As [`Failure`] tells.
+    pub async fn invoke<R: RemoteCall>(&self, about: About, request: &R) -> Result<R::Return, Failure> {
+        let mut pause = PAUSE;
+        for tried in 1.. {
+            let error = match self.core.connections.call(LineId::Account(self.account_id), request, self.gate()).await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            match self.read(about, error).await? {
+                Read::Failed(failure) => return Err(failure),
+                Read::TryAgain(name) if tried >= TRIES => {
+                    let what = format!("{} failed {TRIES} times with {name}", about.method);
+                    return Err(Failure::Error(unreachable(&what).with("telegram_error", name)));
+                }
+                Read::TryAgain(_) => self.core.clock.sleep(pause).await,
+            }
+            pause *= 2;
+        }
+        unreachable!("the loop returns")
+    }
+
+    /// The lease is checked again in the step that hands the request over.
+    fn gate(&self) -> Gate {
+        match &self.lease {
+            None => open(),
+            Some(lease) => {
+                let (leases, lease) = (self.core.leases.clone(), lease.clone());
+                Box::new(move || {
+                    if leases.still_valid(&lease) { Ok(()) } else { Err(Error::stale_lease(lease.lease_id)) }
+                })
+            }
+        }
+    }
+
+    /// What a failed call means.
+    async fn read(&self, about: About, error: CallError) -> Result<Read> {
+        let rpc = match error {
+            CallError::Rpc(rpc) => rpc,
+            CallError::Forbidden(error) => return Ok(Read::Failed(Failure::Error(error))),
+            CallError::NotSent(what) => return Ok(Read::Failed(Failure::Error(unreachable(&what)))),
+            CallError::Unanswered(what) if about.acting => {
+                tracing::warn!(account_id = %self.account_id, method = about.method, what, "no answer: the outcome is unknown");
+                return Ok(Read::Failed(Failure::Error(Error::plain(
+                    ErrorReason::OutcomeUnknown,
+                    "the request was handed to telegram and no answer came: it may have happened",
+                ))));
+            }
+            CallError::Unanswered(what) => return Ok(Read::Failed(Failure::Error(unreachable(&what)))),
+            CallError::KeyUnknown => {
+                self.lose(about, "AUTH_KEY_UNREGISTERED", SessionState::Revoked).await?;
+                return Ok(Read::Failed(Failure::Error(self.session_lost("AUTH_KEY_UNREGISTERED"))));
+            }
+            CallError::WrongUser(found) => {
+                tracing::error!(account_id = %self.account_id, found, "the session belongs to another user");
+                self.lose(about, "", SessionState::WrongUser).await?;
+                return Ok(Read::Failed(Failure::Error(self.session_lost("WRONG_USER"))));
+            }
+        };
+        let name = rpc.full_name();
+        let met = self.met(about, &name);
+        tracing::info!(account_id = %self.account_id, method = about.method, error = name, "telegram refused");
+        Ok(Read::Failed(match judge(&rpc, about.class, self.core.settings.flood_margin) {
+            Verdict::TryAgain => return Ok(Read::TryAgain(name)),
+            Verdict::Target(outcome) => Failure::Target(outcome, name),
+            Verdict::Refused => Failure::Refused(rpc),
+            Verdict::Restricted(restricted) => {
+                effects::restrict(self.core, met, &restricted).await?;
+                Failure::Error(self.restricted(&restricted, &name))
+            }
+            Verdict::NoRights => {
+                effects::lose_right(self.core, met).await?;
+                Failure::Error(
+                    Error::plain(ErrorReason::NoRights, "the account lacks the right for this in the chat")
+                        .with("account_id", self.account_id)
+                        .with("telegram_error", &name),
+                )
+            }
+            Verdict::SessionLost(state) => {
+                effects::lose_session(self.core, met, state).await?;
+                Failure::Error(self.session_lost(&name))
+            }
+            Verdict::ChatUnavailable => Failure::Error(
+                Error::plain(ErrorReason::ChatUnavailable, "the chat cannot be worked with").with("telegram_error", &name),
+            ),
+            Verdict::ChatFull => Failure::Error(
+                Error::plain(ErrorReason::ChatFull, "the chat can take no more members").with("telegram_error", &name),
+            ),
+            Verdict::Offline => Failure::Error(
+                Error::plain(ErrorReason::AccountNotReady, format!("telegram does not serve the account: {name}"))
+                    .with("account_id", self.account_id)
+                    .with("cause", "OFFLINE")
+                    .with("telegram_error", &name),
+            ),
+        }))
+    }
+
+    fn met<'b>(&self, about: About, telegram_error: &'b str) -> Met<'b> {
+        Met {
+            account_id: self.account_id,
+            workspace_id: self.workspace_id,
+            telegram_error,
+            method: about.method,
+            chat_id: about.chat_id,
+        }
+    }
+
+    async fn lose(&self, about: About, name: &str, state: SessionState) -> Result<()> {
+        effects::lose_session(self.core, self.met(about, name), state).await
+    }
+
+    fn session_lost(&self, name: &str) -> Error {
+        Error::plain(ErrorReason::SessionLost, "the account's session is lost: it has to log in again")
+            .with("account_id", self.account_id)
+            .with("telegram_error", name)
+    }
+
+    fn restricted(&self, restricted: &Restricted, name: &str) -> Error {
+        let (reason, message) = match restricted.cause {
+            Cause::PeerFlood => (ErrorReason::PeerFlood, "telegram limits the account's writing to strangers"),
+            Cause::Frozen => (ErrorReason::AccountFrozen, "telegram has frozen the account"),
+            _ => (ErrorReason::FloodWait, "telegram demands a wait"),
+        };
+        Error::plain(reason, message)
+            .with("account_id", self.account_id)
+            .with("telegram_error", name)
+            .retry_after(restricted.lasts)
+    }
+}
+
+/// Telegram cannot be reached; nothing was sent, or nothing that matters.
+pub fn unreachable(what: &str) -> Error {
+    Error::plain(ErrorReason::TelegramUnavailable, format!("telegram cannot be reached: {what}"))
+        .with("dependency", "telegram")
+        .retry_after(Some(Duration::from_secs(1)))
+}

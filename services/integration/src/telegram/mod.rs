@@ -1,0 +1,101 @@
+//! Calls to Telegram, made by accounts.
+
+pub mod auth;
+pub mod caller;
+pub mod chats;
+pub mod contacts;
+pub mod history;
+pub mod invite;
+pub mod members;
+pub mod messages;
+pub mod outcome;
+pub mod peers;
+pub mod people;
+pub mod rights;
+pub mod watching;
+
+use service_kit::identity::Identity;
+use tgmesh_proto::ErrorReason;
+use tgmesh_proto::integration::v1::account::State;
+use tgmesh_proto::lease::v1::LeaseKey;
+use tgmesh_proto::telegram::v1 as pb;
+
+use crate::accounts::{state, store};
+use crate::core::Core;
+use crate::error::{Error, Result};
+use crate::leases::Verified;
+use caller::Caller;
+
+/// Calls of the account that a lease holds.
+///
+/// # Errors
+/// `ACCOUNT_NOT_READY` when it cannot work any more.
+pub async fn under_lease(core: &Core, lease: Verified) -> Result<Caller<'_>> {
+    let row = store::find(core.db.conn(), lease.workspace_id, lease.account_id)
+        .await
+        .map_err(|error| core.failed(&error))?
+        .ok_or_else(|| Error::stale_lease(lease.lease_id))?;
+    let derived = state::derive(&row.account, &row.restrictions, core.now());
+    match derived.state {
+        State::Ready | State::Restricted => {}
+        State::SessionLost => {
+            return Err(Error::plain(ErrorReason::SessionLost, derived.detail)
+                .with("account_id", lease.account_id)
+                .with("telegram_error", row.account.session_error));
+        }
+        other => {
+            return Err(Error::plain(ErrorReason::AccountNotReady, derived.detail)
+                .with("account_id", lease.account_id)
+                .with("cause", other.as_str_name()));
+        }
+    }
+    let account = &row.account;
+    Ok(Caller {
+        core,
+        account_id: account.id,
+        workspace_id: account.workspace_id,
+        telegram_user_id: account.telegram_user_id,
+        lease: Some(lease),
+    })
+}
+
+/// The lease that a call shows.
+///
+/// # Errors
+/// `STALE_LEASE` when it is over.
+pub async fn lease(core: &Core, who: &Identity, key: Option<&LeaseKey>) -> Result<Verified> {
+    let key = key.ok_or_else(|| Error::field("lease", "is required"))?;
+    core.leases.verify(who.workspace_id, key).await
+}
+
+/// Looks a user or chat up.
+///
+/// # Errors
+/// As the contract says.
+pub async fn resolve_peer(core: &Core, who: &Identity, request: &pb::ResolvePeerRequest) -> Result<pb::ResolvePeerResponse> {
+    use pb::resolve_peer_response::Peer;
+    use service_kit::address::{ChatAddress, parse_chat};
+    let caller = under_lease(core, lease(core, who, request.lease.as_ref()).await?).await?;
+    let link = parse_chat(&request.peer).map_err(|error| Error::field("peer", error.to_string()))?;
+    let peer = match link.chat {
+        ChatAddress::Username(name) => match caller.resolve(&name).await? {
+            Some(peers::Resolved::User(user)) => {
+                Peer::Person(people::person(&core.sealer, caller.account_id, &user, false))
+            }
+            Some(peers::Resolved::Chat(peer, seen)) => Peer::Chat(chats::show(peer, &seen)),
+            None => return Err(Error::plain(ErrorReason::PeerNotFound, "telegram knows no such name")),
+        },
+        other => Peer::Chat(caller.full_chat(&other.to_string()).await?.chat),
+    };
+    Ok(pb::ResolvePeerResponse { peer: Some(peer) })
+}
+
+/// Shows a chat in full.
+///
+/// # Errors
+/// As the contract says.
+pub async fn get_chat(core: &Core, who: &Identity, request: &pb::GetChatRequest) -> Result<pb::GetChatResponse> {
+    let caller = under_lease(core, lease(core, who, request.lease.as_ref()).await?).await?;
+    let full = caller.full_chat(&request.chat).await?;
+    Ok(pb::GetChatResponse { chat: Some(full.chat) })
+}

@@ -1,0 +1,335 @@
+//! What an account may do in a chat.
+
+use futures_util::StreamExt as _;
+use grammers_tl_types::{enums, functions, types};
+use sea_orm::ActiveValue::Set;
+use sea_orm::EntityTrait as _;
+use sea_orm::sea_query::OnConflict;
+use service_kit::Time;
+use tgmesh_proto::ErrorReason;
+use tgmesh_proto::integration::v1::AccountKind;
+use tgmesh_proto::integration::v1::account::State;
+use tgmesh_proto::lease::v1::{ChatRight, Purpose};
+use tgmesh_proto::quota::v1::Action;
+use tgmesh_proto::telegram::v1 as pb;
+use tgmesh_proto::telegram::v1::account_readiness::Problem;
+use uuid::Uuid;
+
+use super::caller::{About, Caller};
+use super::peers::ChatPeer;
+use crate::accounts::store::{self, AccountRow};
+use crate::accounts::{state, wire};
+use crate::core::Core;
+use crate::entity::chat_right;
+use crate::error::{Error, Result};
+
+/// Accounts asked at once.
+const AT_ONCE: usize = 8;
+
+/// What was found of one account in one chat.
+#[derive(Debug, Clone)]
+struct Found {
+    chat_id: i64,
+    rights: Vec<ChatRight>,
+    problem: Problem,
+    detail: String,
+    checked_at: Time,
+}
+
+/// Which accounts of a workspace can work in a chat.
+///
+/// # Errors
+/// `FIELD_INVALID` when the text names no chat.
+pub async fn readiness(core: &Core, workspace: Uuid, request: &pb::GetChatRightsRequest) -> Result<pb::GetChatRightsResponse> {
+    let link = service_kit::address::parse_chat(&request.chat).map_err(|error| Error::field("chat", error.to_string()))?;
+    let name = link.chat.to_string();
+    let purpose = Purpose::try_from(request.purpose).unwrap_or_default();
+    let ids: Vec<Uuid> = request.account_ids.iter().map(|id| crate::accounts::parse_id(id)).collect();
+    let rows = store::all(core.db.conn(), workspace, &ids).await.map_err(|error| core.failed(&error))?;
+    let checks = rows.iter().map(|row| check(core, row, &name, purpose));
+    let mut accounts: Vec<(pb::AccountReadiness, Option<i64>)> =
+        futures_util::stream::iter(checks).buffered(AT_ONCE).collect().await;
+    // The ready ones first, each group in the order of the accounts.
+    accounts.sort_by_key(|(account, _)| !account.ready);
+    let mut chat = None;
+    for (account, seen) in &accounts {
+        if seen.is_none() {
+            continue;
+        }
+        let Some(row) = rows.iter().find(|row| row.account.id.to_string() == account.account_id) else {
+            continue;
+        };
+        match Caller::own(core, &row.account).full_chat(&name).await {
+            Ok(full) => {
+                chat = Some(full.chat);
+                break;
+            }
+            Err(error) => tracing::info!(%error, "the chat cannot be shown by this account"),
+        }
+    }
+    Ok(pb::GetChatRightsResponse { chat, accounts: accounts.into_iter().map(|(account, _)| account).collect() })
+}
+
+/// Whether one account can work in a chat; with the chat's id when it sees it.
+async fn check(core: &Core, row: &AccountRow, chat: &str, purpose: Purpose) -> (pb::AccountReadiness, Option<i64>) {
+    let account = &row.account;
+    let mut answer = pb::AccountReadiness {
+        account_id: account.id.to_string(),
+        label: label(row),
+        ..Default::default()
+    };
+    let now = core.now();
+    let derived = state::derive(account, &row.restrictions, now);
+    let action = action(purpose);
+    let restriction = row
+        .restrictions
+        .iter()
+        .filter(|held| state::is_in_force(held, now))
+        .filter(|held| held.actions == 0 || state::actions(held.actions).contains(&action))
+        .max_by_key(|held| held.end_at.unwrap_or(i64::MAX));
+    let bot = account.kind == AccountKind::Bot as i32 && purpose != Purpose::Parse;
+    let (problem, detail, until) = match derived.state {
+        State::SessionLost | State::Deleting => (Problem::SessionLost, derived.detail, None),
+        State::Paused => (Problem::Paused, String::new(), None),
+        _ if bot => (Problem::Bot, String::new(), None),
+        _ if !wire::purposes(account.purposes).contains(&purpose) => (Problem::PurposeNotAllowed, String::new(), None),
+        _ => match restriction {
+            Some(held) => (Problem::Restricted, held.telegram_error.clone(), held.end_at.map(Time::from_millis)),
+            None => (Problem::Unspecified, String::new(), None),
+        },
+    };
+    if problem != Problem::Unspecified {
+        answer.problem = problem.into();
+        answer.detail = detail;
+        answer.until_time = until.map(Time::to_proto);
+        return (answer, None);
+    }
+    let found = match rights(core, row, chat).await {
+        Ok(found) => found,
+        Err(error) => {
+            answer.problem = problem_of(&error).into();
+            answer.detail = error.telegram_error().unwrap_or(error.reason().as_reason()).to_owned();
+            return (answer, None);
+        }
+    };
+    answer.check_time = Some(found.checked_at.to_proto());
+    if found.problem != Problem::Unspecified || !found.rights.contains(&needed(purpose)) {
+        let problem = if found.problem == Problem::Unspecified { Problem::NoRights } else { found.problem };
+        answer.problem = problem.into();
+        answer.detail = found.detail;
+        return (answer, Some(found.chat_id));
+    }
+    match core.quotas.capacity(account.id, account.telegram_user_id, account.workspace_id, action, found.chat_id).await {
+        Ok(capacity) => {
+            answer.capacity_today = capacity.today;
+            answer.capacity_per_day = capacity.per_day;
+            answer.until_time = capacity.next_possible.map(Time::to_proto);
+            if capacity.today == Some(0) {
+                answer.problem = Problem::Limit.into();
+                answer.detail = capacity.limit.map(|limit| limit.as_str_name().to_owned()).unwrap_or_default();
+            } else {
+                answer.ready = true;
+            }
+        }
+        Err(error) => {
+            answer.problem = Problem::Unreachable.into();
+            answer.detail = error.reason().as_reason().to_owned();
+        }
+    }
+    (answer, Some(found.chat_id))
+}
+
+/// What an account may do in a chat: as known, or asked of Telegram.
+async fn rights(core: &Core, row: &AccountRow, chat: &str) -> Result<Found> {
+    let caller = Caller::own(core, &row.account);
+    let peer = caller.chat(chat).await?;
+    if let Some(known) = chat_right::Entity::find_by_id((row.account.id, peer.chat_id()))
+        .one(core.db.conn())
+        .await
+        .map_err(|error| core.failed(&error))?
+    {
+        let checked_at = Time::from_millis(known.checked_at);
+        if core.now().since(checked_at) < core.settings.rights_life {
+            return Ok(Found {
+                chat_id: known.chat_id,
+                rights: unmask(known.rights),
+                problem: Problem::try_from(known.problem).unwrap_or_default(),
+                detail: known.detail,
+                checked_at,
+            });
+        }
+    }
+    ask(&caller, peer).await
+}
+
+/// Asks Telegram what an account may do in a chat, and keeps the answer.
+async fn ask(caller: &Caller<'_>, peer: ChatPeer) -> Result<Found> {
+    let core = caller.core;
+    let chats = match peer.channel() {
+        Some(channel) => {
+            let about = About::reading("channels.getChannels", peer.chat_id());
+            caller.invoke(about, &functions::channels::GetChannels { id: vec![channel] }).await
+        }
+        None => {
+            let about = About::reading("messages.getChats", peer.chat_id());
+            caller.invoke(about, &functions::messages::GetChats { id: vec![-peer.chat_id()] }).await
+        }
+    }
+    .map_err(Error::from)?;
+    let chats = match chats {
+        enums::messages::Chats::Chats(found) => found.chats,
+        enums::messages::Chats::Slice(found) => found.chats,
+    };
+    let (rights, problem) = chats.first().map_or((Vec::new(), Problem::ChatNotVisible), judge);
+    let found = Found { chat_id: peer.chat_id(), rights, problem, detail: String::new(), checked_at: core.now() };
+    keep(core, caller.account_id, &found).await?;
+    Ok(found)
+}
+
+async fn keep(core: &Core, account: Uuid, found: &Found) -> Result<()> {
+    let row = chat_right::ActiveModel {
+        account_id: Set(account),
+        chat_id: Set(found.chat_id),
+        rights: Set(mask(&found.rights)),
+        problem: Set(found.problem as i32),
+        detail: Set(found.detail.clone()),
+        checked_at: Set(found.checked_at.millis()),
+    };
+    chat_right::Entity::insert(row)
+        .on_conflict(
+            OnConflict::columns([chat_right::Column::AccountId, chat_right::Column::ChatId])
+                .update_columns([
+                    chat_right::Column::Rights,
+                    chat_right::Column::Problem,
+                    chat_right::Column::Detail,
+                    chat_right::Column::CheckedAt,
+                ])
+                .to_owned(),
+        )
+        .exec_without_returning(core.db.conn())
+        .await
+        .map(|_| ())
+        .map_err(|error| core.failed(&error))
+}
+
+/// Notes that Telegram refused an account a right in a chat.
+///
+/// # Errors
+/// When the database fails.
+pub async fn lost(core: &Core, account: Uuid, chat_id: i64, telegram_error: &str) -> Result<()> {
+    let found = Found {
+        chat_id,
+        rights: vec![ChatRight::Read],
+        problem: Problem::NoRights,
+        detail: telegram_error.to_owned(),
+        checked_at: core.now(),
+    };
+    keep(core, account, &found).await
+}
+
+/// What a chat's flags say of the account that sees them.
+fn judge(chat: &enums::Chat) -> (Vec<ChatRight>, Problem) {
+    let mut rights = Vec::new();
+    match chat {
+        enums::Chat::Channel(chat) => {
+            let member = !chat.left;
+            let admin = chat.admin_rights.as_ref().map(|enums::ChatAdminRights::Rights(rights)| rights);
+            let banned = banned(chat.banned_rights.as_ref());
+            let default = banned_by_default(chat.default_banned_rights.as_ref());
+            if member || chat.username.is_some() {
+                rights.push(ChatRight::Read);
+            }
+            let anyone = |forbidden: fn(&types::ChatBannedRights) -> bool| {
+                member
+                    && chat.megagroup
+                    && !chat.gigagroup
+                    && !default.is_some_and(forbidden)
+                    && !banned.is_some_and(forbidden)
+            };
+            if chat.creator || admin.is_some_and(|rights| rights.invite_users) || anyone(|banned| banned.invite_users) {
+                rights.push(ChatRight::Invite);
+            }
+            if chat.creator || admin.is_some_and(|rights| rights.post_messages) || anyone(|banned| banned.send_messages) {
+                rights.push(ChatRight::Write);
+            }
+            let problem = match (rights.contains(&ChatRight::Invite), member) {
+                (true, _) => Problem::Unspecified,
+                (false, false) => Problem::NotAMember,
+                (false, true) => Problem::Unspecified,
+            };
+            (rights, problem)
+        }
+        enums::Chat::Chat(chat) => {
+            let member = !chat.left && !chat.deactivated;
+            if !member {
+                return (rights, Problem::NotAMember);
+            }
+            let default = banned_by_default(chat.default_banned_rights.as_ref());
+            let admin = chat.creator || chat.admin_rights.is_some();
+            rights.push(ChatRight::Read);
+            if admin || !default.is_some_and(|banned| banned.invite_users) {
+                rights.push(ChatRight::Invite);
+            }
+            if admin || !default.is_some_and(|banned| banned.send_messages) {
+                rights.push(ChatRight::Write);
+            }
+            (rights, Problem::Unspecified)
+        }
+        enums::Chat::Empty(_) | enums::Chat::Forbidden(_) | enums::Chat::ChannelForbidden(_) => {
+            (rights, Problem::ChatNotVisible)
+        }
+    }
+}
+
+fn banned(rights: Option<&enums::ChatBannedRights>) -> Option<&types::ChatBannedRights> {
+    rights.map(|enums::ChatBannedRights::Rights(rights)| rights)
+}
+
+fn banned_by_default(rights: Option<&enums::ChatBannedRights>) -> Option<&types::ChatBannedRights> {
+    banned(rights)
+}
+
+fn problem_of(error: &Error) -> Problem {
+    match error.reason() {
+        ErrorReason::ChatNotFound | ErrorReason::ChatUnavailable => Problem::ChatNotVisible,
+        ErrorReason::NoRights => Problem::NoRights,
+        ErrorReason::SessionLost => Problem::SessionLost,
+        ErrorReason::FloodWait | ErrorReason::PeerFlood | ErrorReason::AccountFrozen => Problem::Restricted,
+        ErrorReason::QuotaExceeded => Problem::Limit,
+        _ => Problem::Unreachable,
+    }
+}
+
+fn needed(purpose: Purpose) -> ChatRight {
+    match purpose {
+        Purpose::Invite => ChatRight::Invite,
+        Purpose::Message => ChatRight::Write,
+        Purpose::Parse | Purpose::Unspecified => ChatRight::Read,
+    }
+}
+
+/// The action whose limits count for a purpose.
+pub fn action(purpose: Purpose) -> Action {
+    match purpose {
+        Purpose::Invite => Action::Invite,
+        Purpose::Message => Action::Message,
+        Purpose::Parse | Purpose::Unspecified => Action::Read,
+    }
+}
+
+fn label(row: &AccountRow) -> String {
+    let account = &row.account;
+    [account.label.as_str(), account.username.as_str(), account.first_name.as_str()]
+        .into_iter()
+        .find(|name| !name.is_empty())
+        .map_or_else(|| account.telegram_user_id.to_string(), ToOwned::to_owned)
+}
+
+/// The bit mask of some rights.
+pub fn mask(rights: &[ChatRight]) -> i32 {
+    rights.iter().fold(0, |mask, right| mask | 1 << (*right as i32))
+}
+
+fn unmask(mask: i32) -> Vec<ChatRight> {
+    (1..=3).filter(|bit| mask & (1 << bit) != 0).filter_map(|bit| ChatRight::try_from(bit).ok()).collect()
+}
