@@ -105,6 +105,15 @@ impl Tx {
     pub async fn commit(self) -> Result<(), DbErr> {
         self.tx.commit().await
     }
+
+    /// Takes everything back, now: a dropped transaction is rolled back when its
+    /// connection is next used, and holds its locks until then.
+    ///
+    /// # Errors
+    /// When the database cannot be reached.
+    pub async fn rollback(self) -> Result<(), DbErr> {
+        self.tx.rollback().await
+    }
 }
 
 impl Deref for Tx {

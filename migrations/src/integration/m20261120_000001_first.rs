@@ -46,6 +46,8 @@ impl MigrationTrait for Migration {
             ("leases_live", "leases", &["live_account_id"], true),
             ("leases_by_account", "leases", &["account_id", "id"], false),
             ("leases_by_change", "leases", &["workspace_id", "revision"], false),
+            // For watches over all workspaces, and for SQLite to find the newest.
+            ("leases_by_revision", "leases", &["revision"], false),
             ("slots_ready", "slots", &["workspace_id", "action", "ready_at", "last_used_at"], false),
             ("usage_by_user", "usage_entries", &["telegram_user_id", "action", "reserved_at"], false),
             ("usage_by_chat", "usage_entries", &["telegram_user_id", "action", "chat_id", "reserved_at"], false),
@@ -211,6 +213,8 @@ fn leases() -> TableCreateStatement {
         .col(key(uuid("id")))
         .col(uuid("workspace_id"))
         .col(uuid("account_id"))
+        // The user whom the holder acts for.
+        .col(uuid("user_id"))
         .col(nullable(uuid("live_account_id")))
         .col(big("fencing_token"))
         .col(int("state"))
@@ -266,6 +270,8 @@ fn pace() -> TableCreateStatement {
     table("pace")
         .col(big("telegram_user_id"))
         .col(int("action"))
+        // When the last one was reserved.
+        .col(big("last_at"))
         .col(big("next_at"))
         .col(int("since_pause"))
         .primary_key(Index::create().col(Alias::new("telegram_user_id")).col(Alias::new("action")))

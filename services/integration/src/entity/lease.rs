@@ -10,6 +10,9 @@ pub struct Model {
     pub id: Uuid,
     pub workspace_id: Uuid,
     pub account_id: Uuid,
+    /// The user whom the holder acts for.
+    pub user_id: Uuid,
+    /// The account while the lease is held; NULL once it has ended.
     pub live_account_id: Option<Uuid>,
     pub fencing_token: i64,
     pub state: i32,

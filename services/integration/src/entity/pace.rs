@@ -10,6 +10,8 @@ pub struct Model {
     pub telegram_user_id: i64,
     #[sea_orm(primary_key, auto_increment = false)]
     pub action: i32,
+    /// When the last one was reserved.
+    pub last_at: i64,
     pub next_at: i64,
     pub since_pause: i32,
 }

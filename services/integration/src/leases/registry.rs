@@ -1,0 +1,125 @@
+//! Leases as the process knows them: the check before a call is local.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tgmesh_proto::lease::v1::Purpose;
+use uuid::Uuid;
+
+use super::{Key, Lease};
+
+/// A lease that was found to be held, by the caller's workspace. Check it with
+/// `still_valid` in the very step that hands a request over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verified {
+    /// The lease.
+    pub lease_id: Uuid,
+    /// Its fencing token.
+    pub token: i64,
+    /// The account.
+    pub account_id: Uuid,
+    /// Whose account.
+    pub workspace_id: Uuid,
+    /// What the account is held for.
+    pub purpose: Purpose,
+    /// The chat it is held for; 0 when for none.
+    pub chat_id: i64,
+    /// What the holder works on.
+    pub work: String,
+    /// The user whom the holder acts for.
+    pub user: Uuid,
+}
+
+/// What is known of an account's leases.
+#[derive(Debug, Default)]
+struct Entry {
+    /// The highest token seen; lower ones are refused for ever (LEASE-2).
+    highest: i64,
+    /// Leases with this token or a lower one are over, whatever an answer of the
+    /// store that was under way meanwhile says.
+    ended: i64,
+    held: Option<(Verified, Duration)>,
+}
+
+/// The leases held now, by account. Deadlines are kept on the monotonic clock,
+/// so that a shift of the wall clock neither prolongs nor ends one.
+#[derive(Debug, Default)]
+pub struct Registry {
+    known: Mutex<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    accounts: HashMap<Uuid, Entry>,
+    /// The account of each lease that is held.
+    leases: HashMap<Uuid, Uuid>,
+}
+
+impl Registry {
+    /// Notes a lease that is held until `deadline` on the monotonic clock;
+    /// `None` when a newer one is known, or this one is known to be over.
+    pub(super) fn register(&self, lease: &Lease, deadline: Duration) -> Option<Verified> {
+        let mut known = self.lock();
+        let Known { accounts, leases } = &mut *known;
+        let entry = accounts.entry(lease.account_id).or_default();
+        if lease.token < entry.highest || lease.token <= entry.ended {
+            return None;
+        }
+        entry.highest = lease.token;
+        let verified = Verified {
+            lease_id: lease.id,
+            token: lease.token,
+            account_id: lease.account_id,
+            workspace_id: lease.workspace_id,
+            purpose: lease.purpose,
+            chat_id: lease.chat_id,
+            work: lease.work.clone(),
+            user: lease.user_id,
+        };
+        // Two answers of the store may come in either order.
+        let deadline = match &entry.held {
+            Some((held, before)) if held.token == lease.token => deadline.max(*before),
+            _ => deadline,
+        };
+        if let Some((before, _)) = entry.held.replace((verified.clone(), deadline)) {
+            leases.remove(&before.lease_id);
+        }
+        leases.insert(lease.id, lease.account_id);
+        Some(verified)
+    }
+
+    /// Notes that a lease is over.
+    pub(super) fn end(&self, account_id: Uuid, token: i64) {
+        let mut known = self.lock();
+        let Known { accounts, leases } = &mut *known;
+        let entry = accounts.entry(account_id).or_default();
+        entry.ended = entry.ended.max(token);
+        entry.highest = entry.highest.max(token);
+        if let Some((held, _)) = entry.held.take_if(|(held, _)| held.token <= token) {
+            leases.remove(&held.lease_id);
+        }
+    }
+
+    /// The lease behind a key, if it is known to be held at `now` on the
+    /// monotonic clock.
+    pub(super) fn find(&self, key: Key, now: Duration) -> Option<Verified> {
+        let known = self.lock();
+        let (held, deadline) = known.accounts.get(known.leases.get(&key.lease_id)?)?.held.as_ref()?;
+        (held.lease_id == key.lease_id && held.token == key.token && now < *deadline).then(|| held.clone())
+    }
+
+    /// Whether a lease is still held at `now` on the monotonic clock.
+    pub(super) fn is_valid(&self, lease: &Verified, now: Duration) -> bool {
+        self.lock().accounts.get(&lease.account_id).is_some_and(|entry| {
+            lease.token >= entry.highest
+                && entry.held.as_ref().is_some_and(|(held, deadline)| {
+                    held.lease_id == lease.lease_id && held.token == lease.token && now < *deadline
+                })
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

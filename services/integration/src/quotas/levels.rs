@@ -1,0 +1,1 @@
+//! Setting limits, at three levels.
