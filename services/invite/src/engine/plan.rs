@@ -53,7 +53,7 @@ mod tests {
 
     fn picked(candidates: &[Candidate], workers: &[(u128, usize)], room: usize) -> Vec<u128> {
         let workers = workers.iter().map(|(id, workers)| (Uuid::from_u128(*id), *workers)).collect();
-        pick(candidates, &workers, room).into_iter().map(Uuid::as_u128).collect()
+        pick(candidates, &workers, room).iter().map(Uuid::as_u128).collect()
     }
 
     #[test]
