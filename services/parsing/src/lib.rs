@@ -13,6 +13,8 @@ mod grpc;
 mod person;
 mod results;
 mod tasks;
+#[cfg(test)]
+mod testing;
 
 use std::sync::Arc;
 

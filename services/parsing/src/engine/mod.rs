@@ -6,6 +6,8 @@ mod commit;
 mod runner;
 mod running;
 mod store;
+#[cfg(test)]
+mod tests;
 mod verdict;
 
 use std::sync::Arc;
@@ -79,14 +81,16 @@ impl Engine {
     pub async fn run(self, shutdown: Shutdown) -> anyhow::Result<()> {
         let engine = Arc::new(self);
         let mut runners = JoinSet::new();
-        let watch = engine.watch();
-        tokio::pin!(watch);
+        // In a task of its own: held up by a look for work it would hold up the
+        // database's writers, and let the claims run out.
+        let mut watch = JoinSet::new();
+        watch.spawn(engine.clone().watch());
         loop {
             engine.take(&mut runners, &shutdown).await;
             tokio::select! {
                 () = engine.running.woken() => {}
                 () = engine.clock.sleep(LOOK) => {}
-                () = &mut watch => {}
+                Some(ended) = watch.join_next() => ended.context("the watch over claims died")?,
                 Some(ended) = runners.join_next() => ended.context("a task's runner died")?,
                 () = shutdown.begun() => break,
             }
@@ -98,7 +102,7 @@ impl Engine {
                     None => return Ok(()),
                 },
                 // Claims must outlast the batches under way.
-                () = &mut watch => {}
+                Some(ended) = watch.join_next() => ended.context("the watch over claims died")?,
                 () = shutdown.forced() => return Ok(()),
             }
         }
@@ -125,7 +129,7 @@ impl Engine {
     }
 
     /// Keeps the claims, and stops tasks that are not ours to run any more.
-    async fn watch(self: &Arc<Self>) {
+    async fn watch(self: Arc<Self>) {
         let third = self.config.claim_ttl() / 3;
         let mut renewed_at = self.clock.monotonic();
         loop {
