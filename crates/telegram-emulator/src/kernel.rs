@@ -50,8 +50,10 @@ pub(crate) struct Origin {
 pub(crate) enum Outcome {
     /// This is its answer.
     Reply(Outgoing),
-    /// The answer comes later, or never.
+    /// The answer comes later.
     Later,
+    /// No answer will come, and nobody is told.
+    Never,
     /// The connection is to be closed.
     Close,
 }
@@ -114,7 +116,7 @@ impl Kernel {
         let plan = self.faults.plan(&probe);
         if plan.silence || plan.drop_before {
             self.recorder.unanswered(number);
-            return if plan.drop_before { Outcome::Close } else { Outcome::Later };
+            return if plan.drop_before { Outcome::Close } else { Outcome::Never };
         }
         let pending = Pending { origin, message, number, method, subject, account, plan };
         if pending.plan.is_immediate() {
@@ -176,7 +178,7 @@ impl Kernel {
                     self.recorder.unanswered(pending.number);
                 }
             }
-            Outcome::Later => {}
+            Outcome::Later | Outcome::Never => {}
             Outcome::Close => self.cut(&pending),
         }
     }

@@ -22,9 +22,8 @@ fn folder() -> PathBuf {
 }
 
 fn python() -> String {
-    std::env::var("TGMESH_TEST_PYTHON").unwrap_or_else(|_| {
-        panic!("run through `cargo xtask test`, or set TGMESH_TEST_PYTHON to an interpreter with tests/foreign/requirements.txt")
-    })
+    std::env::var("TGMESH_TEST_PYTHON")
+        .unwrap_or_else(|_| panic!("run through `cargo xtask test`, or set TGMESH_TEST_PYTHON"))
 }
 
 async fn emulator(strict: bool) -> Emulator {
@@ -91,15 +90,37 @@ fn control(handle: &Handle, request: &Value) -> Result<Value, String> {
     }
 }
 
-/// Runs a script against a lax and a strict emulator; answers how many checks passed.
-async fn run(script: &str) -> usize {
+/// What the checks of a script came to.
+#[derive(Default)]
+struct Verdict {
+    passed: Vec<String>,
+    failed: Vec<(String, String)>,
+}
+
+impl Verdict {
+    fn is_clean(&self, at_least: usize) {
+        let failures: Vec<_> = self.failed.iter().map(|(name, error)| format!("{name}: {error}")).collect();
+        let all = self.passed.len() + self.failed.len();
+        assert!(failures.is_empty(), "{} of {all} checks failed:\n{}", failures.len(), failures.join("\n"));
+        assert!(self.passed.len() >= at_least, "only {all} checks ran");
+    }
+}
+
+/// Runs the checks of a script whose name contains `only` against a lax and a strict emulator; a fault may make
+/// both of them misbehave from the start.
+async fn run(script: &str, only: &str, fault: Option<Fault>) -> Verdict {
     let (lax, strict) = (emulator(false).await, emulator(true).await);
+    for emulator in [&lax, &strict] {
+        fault.clone().map(|fault| emulator.handle().inject_fault(fault));
+    }
+    // kurigram leaves a file behind where it runs.
     let work = std::env::temp_dir().join(format!("telegram-emulator-{script}-{}", std::process::id()));
     std::fs::create_dir_all(&work).unwrap();
     let mut child = Command::new(python())
         .arg("-B")
         .arg(folder().join(script))
-        .current_dir(&work) // kurigram leaves a file behind where it runs
+        .arg(only)
+        .current_dir(&work)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .kill_on_drop(true)
@@ -110,7 +131,7 @@ async fn run(script: &str) -> usize {
     let infos = json!({ "lax": lax.info(), "strict": strict.info() });
     input.write_all(format!("{infos}\n").as_bytes()).await.unwrap();
 
-    let (mut passed, mut failed, mut announced) = (0, Vec::new(), None);
+    let (mut verdict, mut announced) = (Verdict::default(), None);
     let talk = async {
         while let Some(line) = output.next_line().await.unwrap() {
             let Ok(line) = serde_json::from_str::<Value>(&line) else { continue };
@@ -123,9 +144,10 @@ async fn run(script: &str) -> usize {
                 input.write_all(format!("{answer}\n").as_bytes()).await.unwrap();
             } else if let Some(name) = line["check"].as_str() {
                 if line["ok"] == true {
-                    passed += 1;
+                    verdict.passed.push(name.to_owned());
                 } else {
-                    failed.push(format!("{name}: {}\n{}", line["error"], line["trace"].as_str().unwrap_or_default()));
+                    let trace = line["trace"].as_str().unwrap_or_default();
+                    verdict.failed.push((name.to_owned(), format!("{}\n{trace}", line["error"])));
                 }
             } else if line.get("done").is_some() {
                 announced = line["done"].as_u64();
@@ -138,20 +160,29 @@ async fn run(script: &str) -> usize {
     lax.shutdown().await;
     strict.shutdown().await;
     let _ = std::fs::remove_dir_all(&work);
-    assert!(failed.is_empty(), "{} of {} checks failed:\n{}", failed.len(), failed.len() + passed, failed.join("\n"));
     assert!(status.success(), "the script ended with {status}");
-    assert_eq!(announced, Some(passed as u64), "every check has reported");
-    passed
+    let reported = verdict.passed.len() + verdict.failed.len();
+    assert_eq!(announced, Some(reported as u64), "every check has reported");
+    verdict
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn telethon() {
-    let passed = run("telethon_checks.py").await;
-    assert!(passed >= 30, "only {passed} checks ran");
+    run("telethon_checks.py", "", None).await.is_clean(30);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kurigram() {
-    let passed = run("kurigram_checks.py").await;
-    assert!(passed >= 20, "only {passed} checks ran");
+    run("kurigram_checks.py", "", None).await.is_clean(20);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn checks_convict_an_emulator_that_misbehaves() {
+    let filter = FaultFilter { method: Some("channels.getParticipants".into()), ..FaultFilter::default() };
+    let fault = Fault::always(filter, FaultKind::Error(RpcError::by_name("CHANNEL_PRIVATE")));
+    for script in ["telethon_checks.py", "kurigram_checks.py"] {
+        let verdict = run(script, "thousand-member", Some(fault.clone())).await;
+        assert_eq!((verdict.passed.len(), verdict.failed.len()), (0, 1), "{script}");
+        assert!(verdict.failed[0].1.contains("CHANNEL_PRIVATE") || verdict.failed[0].1.contains("ChannelPrivate"));
+    }
 }

@@ -219,7 +219,7 @@ impl Method for f::channels::InviteToChannel {
     /// An error about one user fails the whole call, before anybody is added.
     fn run(self, context: &mut Context<'_>) -> Answer {
         let me = context.me()?;
-        let chat = context.input_channel(&self.channel).map_err(|error| hidden_or_closed(context, &self, error))?;
+        let chat = context.input_channel(&self.channel)?;
         context.world.may_invite(me, chat)?;
         if self.users.is_empty() {
             return Err(RpcError::USERS_TOO_FEW);
@@ -268,15 +268,6 @@ impl Method for f::channels::InviteToChannel {
         }
         let updates = invited_updates(context, id, &all, &missing_invitees);
         ok(enums::messages::InvitedUsers::Users(t::messages::InvitedUsers { updates, missing_invitees }))
-    }
-}
-
-/// Whoever was removed from a chat, or never was in a private one, hears `CHANNEL_PRIVATE`.
-fn hidden_or_closed(context: &Context<'_>, request: &f::channels::InviteToChannel, error: RpcError) -> RpcError {
-    let chat = named_channel(&request.channel).and_then(|id| context.world.chat(id));
-    match chat {
-        Some(chat) if chat.restricted && error == RpcError::CHANNEL_PRIVATE => RpcError::CHAT_RESTRICTED,
-        _ => error,
     }
 }
 

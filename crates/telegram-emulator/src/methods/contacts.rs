@@ -81,7 +81,8 @@ impl Method for f::contacts::Search {
         if !self.broadcasts {
             for user in world.users.iter().filter(|user| !user.deleted && (user.bot || !self.bots)) {
                 let username = world.texts.get(user.username);
-                let named = username.len() >= query.len() && username.to_lowercase().starts_with(&query);
+                let start = username.as_bytes().get(..query.len());
+                let named = start.is_some_and(|start| start.eq_ignore_ascii_case(query.as_bytes()));
                 let contact = world.is_contact(me, user.id);
                 if contact && (named || searchable_name(&world.texts, user).contains(&query)) {
                     mine.push(Target::User(user.id));

@@ -55,7 +55,9 @@ pub(crate) fn render_events(state: &State, events: &[Event], now: i32) -> Vec<(i
 
 fn tell(state: &State, user: i64, event: Event, now: i32, out: &mut Vec<(i64, enums::Updates)>) {
     let Some(home) = state.world.user(user).map(|user| i32::from(user.dc)) else { return };
-    let keys = state.keys.of_user(user).iter().filter(|key| state.keys.get(**key).is_some_and(|key| key.dc == home));
+    // A revoked key hears nothing any more.
+    let listens = |key: i64| state.keys.get(key).is_some_and(|key| key.dc == home && key.verdict.is_none());
+    let keys = state.keys.of_user(user).iter().filter(|key| listens(**key));
     let keys: Vec<i64> = keys.copied().collect();
     if keys.is_empty() {
         return;

@@ -135,6 +135,22 @@ mod tests {
     }
 
     #[test]
+    #[ignore = "for release builds: the time it takes is what it measures"]
+    fn a_million_users_are_made_in_seconds() {
+        let text = "[[chat]]\nid = 5\nkind = \"supergroup\"\ntitle = \"t\"\n[[chat]]\nid = 6\nkind = \"channel\"\n\
+                    title = \"c\"\n[[population]]\nusers = 1000000\nbots = 1.0\ndeleted = 2.0\nphones = 10.0\n\
+                    chats = [{ chat = 5, percent = 20.0 }, { chat = 6 }]\n[[history]]\nchat = 5\nmessages = 100000\n\
+                    replies = 30.0\nreactions = 2";
+        let (world, _) = Scenario::parse(text).unwrap().build(1_700_000_000, None).unwrap();
+        assert_eq!(world.users.len(), 1_000_000);
+        assert_eq!(world.chat(6).unwrap().roster.inside(), 1_000_000);
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        let kilobytes: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
+        assert!(kilobytes < 600_000, "{kilobytes} kB at the peak");
+    }
+
+    #[test]
     fn shipped_scenarios_are_valid() {
         for name in ["tests.toml", "demo.toml"] {
             let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios").join(name);

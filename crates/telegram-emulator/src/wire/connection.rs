@@ -277,10 +277,19 @@ impl Connection {
                 self.queue(session, Outgoing { content: true, ..Outgoing::service(body) });
             }
             _ => {
+                let mut state = self.kernel.lock();
+                if state.keys.get_mut(key_id).is_some_and(|record| !record.session(session).0.is_new(message.id)) {
+                    return Ok(true);
+                }
+                drop(state);
                 let origin = Origin { connection: self.handle.id, key: key_id, session, dc: self.handle.dc };
                 match self.kernel.submit(origin, message.id, message.body) {
                     Outcome::Reply(reply) => self.queue(session, reply),
-                    Outcome::Later => {}
+                    Outcome::Later => {
+                        let ack: enums::MsgsAck = t::MsgsAck { msg_ids: vec![message.id] }.into();
+                        self.queue(session, Outgoing::service(ack.to_bytes()));
+                    }
+                    Outcome::Never => {}
                     Outcome::Close => return Ok(false),
                 }
             }

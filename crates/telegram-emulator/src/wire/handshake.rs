@@ -183,6 +183,82 @@ mod tests {
         assert!(server.handle(&foreign.to_bytes(), 1).is_err());
     }
 
+    /// The client's half of an exchange, as the documentation has it; answers its key and the server's.
+    fn exchange(server: &mut Handshake, dc: Option<i32>, spoil: impl Fn(&mut Vec<u8>)) -> Option<(AuthKey, AuthKey)> {
+        let nonce = random();
+        let Ok(Progress::Reply(reply)) = server.handle(&f::ReqPqMulti { nonce }.to_bytes(), 7) else { return None };
+        let tl::enums::ResPq::Pq(pq) = tl::enums::ResPq::from_bytes(&reply).unwrap();
+        let (server_nonce, new_nonce) = (pq.server_nonce, random());
+        let (p, q) = (vec![0x49, 0x4c, 0x55, 0x3b], vec![0x53, 0x91, 0x10, 0x73]);
+        let inner = match dc {
+            Some(dc) => tl::enums::PQInnerData::Dc(tl::types::PQInnerDataDc {
+                pq: pq.pq,
+                p: p.clone(),
+                q: q.clone(),
+                nonce,
+                server_nonce,
+                new_nonce,
+                dc,
+            }),
+            None => tl::enums::PQInnerData::Data(tl::types::PQInnerData {
+                pq: pq.pq,
+                p: p.clone(),
+                q: q.clone(),
+                nonce,
+                server_nonce,
+                new_nonce,
+            }),
+        };
+        let key = RsaKey::emulator();
+        let public = grammers_crypto::rsa::Key::new(&key.modulus_decimal(), "65537").unwrap();
+        let encrypted_data = grammers_crypto::rsa::encrypt_hashed(&inner.to_bytes(), &public, &random());
+        let public_key_fingerprint = key.fingerprint();
+        let ask = f::ReqDhParams { nonce, server_nonce, p, q, public_key_fingerprint, encrypted_data };
+        let Ok(Progress::Reply(reply)) = server.handle(&ask.to_bytes(), 7) else { return None };
+        let tl::enums::ServerDhParams::Ok(mut parameters) = tl::enums::ServerDhParams::from_bytes(&reply).unwrap()
+        else {
+            panic!("no parameters");
+        };
+        let (aes_key, iv) = generate_key_data_from_nonce(&server_nonce, &new_nonce);
+        aes::ige_decrypt(&mut parameters.encrypted_answer, &aes_key, &iv);
+        let (hash, answer) = parameters.encrypted_answer.split_at(20);
+        let mut cursor = Cursor::from_slice(answer);
+        let tl::enums::ServerDhInnerData::Data(inner) = tl::enums::ServerDhInnerData::deserialize(&mut cursor).unwrap();
+        assert_eq!(sha1(&[&answer[..cursor.pos()]]), hash);
+        assert_eq!((inner.g, inner.server_time, &inner.dh_prime), (DH_GENERATOR, 7, &dh_prime_bytes()));
+        let b = BigUint::from_bytes_be(&random::<256>());
+        let g_b = BigUint::from(3u8).modpow(&b, &dh_prime()).to_bytes_be();
+        let own = pad256(&BigUint::from_bytes_be(&inner.g_a).modpow(&b, &dh_prime()).to_bytes_be());
+        let data =
+            tl::enums::ClientDhInnerData::Data(tl::types::ClientDhInnerData { nonce, server_nonce, retry_id: 0, g_b })
+                .to_bytes();
+        let mut encrypted_data = sha1(&[&data]).to_vec();
+        encrypted_data.extend(data);
+        encrypted_data.resize(encrypted_data.len().next_multiple_of(16), 0);
+        aes::ige_encrypt(&mut encrypted_data, &aes_key, &iv);
+        spoil(&mut encrypted_data);
+        let finish = f::SetClientDhParams { nonce, server_nonce, encrypted_data };
+        let Ok(Progress::Done { reply, key }) = server.handle(&finish.to_bytes(), 7) else { return None };
+        let tl::enums::SetClientDhParamsAnswer::DhGenOk(done) =
+            tl::enums::SetClientDhParamsAnswer::from_bytes(&reply).unwrap()
+        else {
+            panic!("no key");
+        };
+        assert_eq!(done.new_nonce_hash1, CryptoKey::from_bytes(own).calc_new_nonce_hash(&new_nonce, 1));
+        Some((own, *key))
+    }
+
+    #[test]
+    fn both_sides_come_to_the_same_key() {
+        for dc in [None, Some(2), Some(10_002), Some(-2)] {
+            let (own, theirs) = exchange(&mut Handshake::new(2), dc, |_| ()).unwrap();
+            assert_eq!(own, theirs);
+        }
+        assert_eq!(exchange(&mut Handshake::new(2), Some(4), |_| ()), None, "meant for another data centre");
+        assert_eq!(exchange(&mut Handshake::new(2), None, |bytes| bytes[40] ^= 1), None, "a bit was flipped");
+        assert_eq!(exchange(&mut Handshake::new(2), None, |bytes| bytes.truncate(16)), None, "cut short");
+    }
+
     #[test]
     fn the_stock_client_does_not_know_this_key() {
         // Nobody can take the emulator for Telegram: a client without the emulator's key refuses to go on.

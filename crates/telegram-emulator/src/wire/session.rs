@@ -1,5 +1,6 @@
 //! Numbers that the server gives out within a session: message ids, sequence numbers, salts.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::crypto::{AuthKey, Direction, encrypt, sha256};
@@ -51,9 +52,26 @@ pub(crate) struct Session {
     pub(crate) wants_updates: bool,
     content_messages: i32,
     last_message_id: i64,
+    /// Ids of the client's last requests.
+    requests: VecDeque<i64>,
 }
 
+/// Requests remembered in a session, so that one sent twice is executed once.
+const REMEMBERED: usize = 512;
+
 impl Session {
+    /// Notes a request; false when it has been seen before. Clients repeat what they have no answer to.
+    pub(crate) fn is_new(&mut self, request: i64) -> bool {
+        if self.requests.contains(&request) {
+            return false;
+        }
+        if self.requests.len() == REMEMBERED {
+            self.requests.pop_front();
+        }
+        self.requests.push_back(request);
+        true
+    }
+
     /// Ids follow the clock, never repeat and never fall, also when the clock stands still or goes back.
     fn message_id(&mut self, clock: &Clock, purpose: Purpose) -> i64 {
         let now = clock.since_epoch();
@@ -175,6 +193,14 @@ mod tests {
             last = id;
         }
         assert_eq!(last >> 32, 1001);
+    }
+
+    #[test]
+    fn a_repeated_request_is_noticed() {
+        let mut session = Session::default();
+        assert!(session.is_new(4) && session.is_new(8) && !session.is_new(4));
+        assert!((100..100 + REMEMBERED as i64).all(|id| session.is_new(id)));
+        assert!(session.is_new(4), "forgotten long ago");
     }
 
     #[test]

@@ -2,4 +2,5 @@
 
 mod connections;
 mod control;
+mod members;
 mod support;

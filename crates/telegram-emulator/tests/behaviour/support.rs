@@ -30,6 +30,11 @@ pub async fn emulator(change: impl FnOnce(&mut EmulatorConfig)) -> Emulator {
     Emulator::start(config).await.unwrap()
 }
 
+/// An emulator of a scenario of its own.
+pub async fn emulator_of(scenario: &str) -> Emulator {
+    Emulator::start(EmulatorConfig::new(Scenario::parse(scenario).unwrap())).await.unwrap()
+}
+
 /// Why a call came to nothing.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Failure {
