@@ -19,6 +19,7 @@ use crate::entity::{account, ended_session, login, session};
 use crate::error::{Error, Result};
 use crate::leases::LeaseManager;
 use crate::quotas::Quotas;
+use crate::quotas::pacing::Pacing;
 
 /// What the rooms of this service share.
 #[derive(Debug)]
@@ -35,6 +36,8 @@ pub struct Core {
     pub leases: LeaseManager,
     /// Quotas.
     pub quotas: Quotas,
+    /// Spaces reads out.
+    pub pacing: Pacing,
     /// The store of request ids.
     pub requests: Requests,
     /// Page and resume tokens.
@@ -153,7 +156,8 @@ impl Sessions for SessionStore {
         let gone = || Error::plain(tgmesh_proto::ErrorReason::SessionLost, "there is no session any more");
         match line {
             LineId::Account(id) => {
-                let row = session::Entity::find_by_id(id).one(self.db.conn()).await.map_err(failed)?.ok_or_else(gone)?;
+                let row =
+                    session::Entity::find_by_id(id).one(self.db.conn()).await.map_err(failed)?.ok_or_else(gone)?;
                 let account =
                     account::Entity::find_by_id(id).one(self.db.conn()).await.map_err(failed)?.ok_or_else(gone)?;
                 let key = self.open(&account_context(id), &row.sealed)?;
@@ -166,8 +170,11 @@ impl Sessions for SessionStore {
                 Ok(LineSession { key: secrets.key, expect: Expect::Nobody })
             }
             LineId::Session(id) => {
-                let row =
-                    ended_session::Entity::find_by_id(id).one(self.db.conn()).await.map_err(failed)?.ok_or_else(gone)?;
+                let row = ended_session::Entity::find_by_id(id)
+                    .one(self.db.conn())
+                    .await
+                    .map_err(failed)?
+                    .ok_or_else(gone)?;
                 let key = self.open(&ended_context(id), &row.sealed)?;
                 Ok(LineSession { key, expect: Expect::Nobody })
             }

@@ -18,9 +18,7 @@ use super::store::{self, Event};
 use super::wire::purpose_mask;
 use crate::connections::{CallError, LineId, SessionKey};
 use crate::core::{Core, account_context, ended_context};
-use crate::entity::{
-    account, account_event, chat_right, ended_session, peer, restriction, session, slot,
-};
+use crate::entity::{account, account_event, chat_right, ended_session, peer, restriction, session, slot};
 use crate::error::{Error, Result};
 use crate::telegram::auth::{self, Profile};
 
@@ -74,7 +72,11 @@ pub async fn adopt(core: &Core, tx: &Tx, who: &Identity, profile: &Profile, key:
         None => {
             let id = core.id();
             // A bot can neither invite nor write to strangers.
-            let purposes = if profile.bot { vec![Purpose::Parse] } else { vec![Purpose::Parse, Purpose::Invite, Purpose::Message] };
+            let purposes = if profile.bot {
+                vec![Purpose::Parse]
+            } else {
+                vec![Purpose::Parse, Purpose::Invite, Purpose::Message]
+            };
             let row = account::ActiveModel {
                 id: Set(id),
                 workspace_id: Set(who.workspace_id),
@@ -256,7 +258,11 @@ async fn erase(core: &Core, row: &ended_session::Model) -> Result<()> {
 pub(super) async fn erase_rows(core: &Core, tx: &Tx, id: Uuid) -> Result<()> {
     let failed = |error| core.failed(&error);
     session::Entity::delete_by_id(id).exec(&**tx).await.map_err(failed)?;
-    restriction::Entity::delete_many().filter(restriction::Column::AccountId.eq(id)).exec(&**tx).await.map_err(failed)?;
+    restriction::Entity::delete_many()
+        .filter(restriction::Column::AccountId.eq(id))
+        .exec(&**tx)
+        .await
+        .map_err(failed)?;
     account_event::Entity::delete_many()
         .filter(account_event::Column::AccountId.eq(id))
         .exec(&**tx)

@@ -7,12 +7,13 @@ use tgmesh_proto::integration::v1::account::SessionState;
 use tgmesh_proto::integration::v1::account_event::Kind;
 use uuid::Uuid;
 
-use super::store::{self, Event};
 use super::state::action_mask;
+use super::store::{self, Event};
 use crate::connections::LineId;
 use crate::core::Core;
 use crate::entity::{account, restriction, session};
 use crate::error::Result;
+use crate::leases::RevokeCause;
 use crate::telegram::outcome::Restricted;
 
 /// Restrictions ended in one step of the sweep.
@@ -109,7 +110,7 @@ pub async fn lose_session(core: &Core, met: Met<'_>, state: SessionState) -> Res
     record(core, &tx, met.account_id, met.workspace_id, event).await?;
     core.refresh(&tx, met.account_id).await?;
     core.commit(tx).await?;
-    core.leases.revoke_account(met.account_id).await?;
+    core.leases.revoke_account(met.account_id, RevokeCause::SessionLost).await?;
     let connections = core.connections.clone();
     let line = LineId::Account(met.account_id);
     // Not awaited: this may run in a call that the line's own actor answers.

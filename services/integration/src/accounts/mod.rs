@@ -20,6 +20,7 @@ use crate::connections::LineId;
 use crate::core::Core;
 use crate::entity::account;
 use crate::error::{Error, Result};
+use crate::leases::RevokeCause;
 use effects::{record, touch};
 use store::{AccountRow, Event};
 
@@ -43,7 +44,11 @@ pub fn show(core: &Core, row: &AccountRow) -> pb::Account {
 ///
 /// # Errors
 /// As the contract says.
-pub async fn update(core: &Core, who: &Identity, request: &pb::UpdateAccountRequest) -> Result<pb::UpdateAccountResponse> {
+pub async fn update(
+    core: &Core,
+    who: &Identity,
+    request: &pb::UpdateAccountRequest,
+) -> Result<pb::UpdateAccountResponse> {
     let id = parse_id(&request.account_id);
     let mut change = account::ActiveModel::default();
     for path in request.update_mask.iter().flat_map(|mask| &mask.paths) {
@@ -54,7 +59,10 @@ pub async fn update(core: &Core, who: &Identity, request: &pb::UpdateAccountRequ
                 change.purposes = Set(wire::purpose_mask(purposes));
             }
             other => {
-                return Err(Error::field("update_mask", format!("{other} cannot be changed: expected label, purposes")));
+                return Err(Error::field(
+                    "update_mask",
+                    format!("{other} cannot be changed: expected label, purposes"),
+                ));
             }
         }
     }
@@ -63,7 +71,12 @@ pub async fn update(core: &Core, who: &Identity, request: &pb::UpdateAccountRequ
         etag => Some(etag.parse::<i64>().map_err(|_| etag_mismatch())?),
     };
     let tx = core.begin().await?;
-    let slot = match core.requests.claim(&*tx, who, "UpdateAccount", request).await.map_err(|e| Error::request(&core.db, e))? {
+    let slot = match core
+        .requests
+        .claim(&*tx, who, "UpdateAccount", request)
+        .await
+        .map_err(|e| Error::request(&core.db, e))?
+    {
         Claim::Repeat(answer) => return Ok(answer),
         Claim::New(slot) => slot,
     };
@@ -89,10 +102,11 @@ pub async fn update(core: &Core, who: &Identity, request: &pb::UpdateAccountRequ
 pub async fn pause(core: &Core, who: &Identity, request: &pb::PauseAccountRequest) -> Result<pb::PauseAccountResponse> {
     let id = parse_id(&request.account_id);
     let tx = core.begin().await?;
-    let slot = match core.requests.claim(&*tx, who, "PauseAccount", request).await.map_err(|e| Error::request(&core.db, e))? {
-        Claim::Repeat(answer) => return Ok(answer),
-        Claim::New(slot) => slot,
-    };
+    let slot =
+        match core.requests.claim(&*tx, who, "PauseAccount", request).await.map_err(|e| Error::request(&core.db, e))? {
+            Claim::Repeat(answer) => return Ok(answer),
+            Claim::New(slot) => slot,
+        };
     let before = find_in(core, &tx, who.workspace_id, id).await?;
     refuse_deleting(&before)?;
     if before.account.paused_at.is_none() {
@@ -105,7 +119,7 @@ pub async fn pause(core: &Core, who: &Identity, request: &pb::PauseAccountReques
     let answer = pb::PauseAccountResponse { account: Some(show(core, &row)) };
     slot.answer(&*tx, &answer).await.map_err(|error| core.failed(&error))?;
     core.commit(tx).await?;
-    core.leases.revoke_account(id).await?;
+    core.leases.revoke_account(id, RevokeCause::Paused).await?;
     core.changed(who.workspace_id);
     Ok(answer)
 }
@@ -114,10 +128,19 @@ pub async fn pause(core: &Core, who: &Identity, request: &pb::PauseAccountReques
 ///
 /// # Errors
 /// As the contract says.
-pub async fn resume(core: &Core, who: &Identity, request: &pb::ResumeAccountRequest) -> Result<pb::ResumeAccountResponse> {
+pub async fn resume(
+    core: &Core,
+    who: &Identity,
+    request: &pb::ResumeAccountRequest,
+) -> Result<pb::ResumeAccountResponse> {
     let id = parse_id(&request.account_id);
     let tx = core.begin().await?;
-    let slot = match core.requests.claim(&*tx, who, "ResumeAccount", request).await.map_err(|e| Error::request(&core.db, e))? {
+    let slot = match core
+        .requests
+        .claim(&*tx, who, "ResumeAccount", request)
+        .await
+        .map_err(|e| Error::request(&core.db, e))?
+    {
         Claim::Repeat(answer) => return Ok(answer),
         Claim::New(slot) => slot,
     };
@@ -140,10 +163,19 @@ pub async fn resume(core: &Core, who: &Identity, request: &pb::ResumeAccountRequ
 ///
 /// # Errors
 /// As the contract says.
-pub async fn delete(core: &Core, who: &Identity, request: &pb::DeleteAccountRequest) -> Result<pb::DeleteAccountResponse> {
+pub async fn delete(
+    core: &Core,
+    who: &Identity,
+    request: &pb::DeleteAccountRequest,
+) -> Result<pb::DeleteAccountResponse> {
     let id = parse_id(&request.account_id);
     let tx = core.begin().await?;
-    let slot = match core.requests.claim(&*tx, who, "DeleteAccount", request).await.map_err(|e| Error::request(&core.db, e))? {
+    let slot = match core
+        .requests
+        .claim(&*tx, who, "DeleteAccount", request)
+        .await
+        .map_err(|e| Error::request(&core.db, e))?
+    {
         Claim::Repeat(answer) => return Ok(answer),
         Claim::New(slot) => slot,
     };
@@ -166,7 +198,7 @@ pub async fn delete(core: &Core, who: &Identity, request: &pb::DeleteAccountRequ
     }
     slot.answer(&*tx, &answer).await.map_err(|error| core.failed(&error))?;
     core.commit(tx).await?;
-    core.leases.revoke_account(id).await?;
+    core.leases.revoke_account(id, RevokeCause::Deleting).await?;
     core.changed(who.workspace_id);
     if waits {
         core.connections.close(LineId::Account(id)).await;

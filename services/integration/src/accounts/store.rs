@@ -63,17 +63,13 @@ pub async fn list(
     }
     if !search.is_empty() {
         let pattern = format!("%{}%", escape_like(&search.to_lowercase()));
-        let any = [
-            account::Column::Label,
-            account::Column::Username,
-            account::Column::FirstName,
-            account::Column::LastName,
-        ]
-        .into_iter()
-        .fold(Condition::any(), |any, column| {
-            let lower = Expr::expr(sea_orm::sea_query::Func::lower(Expr::col(column)));
-            any.add(lower.like(sea_orm::sea_query::LikeExpr::new(pattern.clone()).escape('\\')))
-        });
+        let any =
+            [account::Column::Label, account::Column::Username, account::Column::FirstName, account::Column::LastName]
+                .into_iter()
+                .fold(Condition::any(), |any, column| {
+                    let lower = Expr::expr(sea_orm::sea_query::Func::lower(Expr::col(column)));
+                    any.add(lower.like(sea_orm::sea_query::LikeExpr::new(pattern.clone()).escape('\\')))
+                });
         query = query.filter(any);
     }
     let found = query.order_by_desc(account::Column::Id).limit(limit).all(db).await?;
@@ -139,8 +135,7 @@ pub async fn update(
 /// # Errors
 /// When the database fails.
 pub async fn put_session(tx: &impl ConnectionTrait, account_id: Uuid, sealed: Vec<u8>, now: Time) -> Result<(), DbErr> {
-    let row =
-        session::ActiveModel { account_id: Set(account_id), sealed: Set(sealed), created_at: Set(now.millis()) };
+    let row = session::ActiveModel { account_id: Set(account_id), sealed: Set(sealed), created_at: Set(now.millis()) };
     session::Entity::insert(row)
         .on_conflict(
             sea_orm::sea_query::OnConflict::column(session::Column::AccountId)

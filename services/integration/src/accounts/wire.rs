@@ -29,12 +29,7 @@ pub fn account(row: &AccountRow, line: LineState, now: Time) -> pb::Account {
         state_detail: derived.detail,
         state_end_time: derived.until.map(Time::to_proto),
         session_state: account.session_state,
-        restrictions: row
-            .restrictions
-            .iter()
-            .filter(|held| state::is_in_force(held, now))
-            .map(restriction)
-            .collect(),
+        restrictions: row.restrictions.iter().filter(|held| state::is_in_force(held, now)).map(restriction).collect(),
         connection_state: match line {
             LineState::Idle => pb::account::ConnectionState::Idle,
             LineState::Connecting => pb::account::ConnectionState::Connecting,

@@ -8,9 +8,7 @@
 use std::collections::HashMap;
 
 use sea_orm::sea_query::{ExprTrait as _, OnConflict};
-use sea_orm::{
-    ActiveValue::Set, ColumnTrait as _, ConnectionTrait, DbErr, EntityTrait, QueryFilter, QuerySelect as _,
-};
+use sea_orm::{ActiveValue::Set, ColumnTrait as _, ConnectionTrait, DbErr, EntityTrait, QueryFilter, QuerySelect as _};
 use service_kit::Time;
 use tgmesh_proto::integration::v1::account::SessionState;
 use tgmesh_proto::integration::v1::{AccountKind, restriction::Cause};
@@ -21,7 +19,7 @@ use uuid::Uuid;
 
 use crate::entity::{account, restriction, slot as slots};
 use crate::quotas::ledger::{self, Subject};
-use crate::quotas::{Limits, LimitUse, Next, rules};
+use crate::quotas::{LimitUse, Limits, Next, rules};
 
 /// `ready_at` of an account of which nobody can tell when it will be ready.
 pub const NEVER: i64 = i64::MAX;
@@ -222,11 +220,7 @@ async fn restrictions(
 }
 
 pub(crate) fn subject(account: &account::Model) -> Subject {
-    Subject {
-        account_id: account.id,
-        workspace_id: account.workspace_id,
-        telegram_user_id: account.telegram_user_id,
-    }
+    Subject { account_id: account.id, workspace_id: account.workspace_id, telegram_user_id: account.telegram_user_id }
 }
 
 /// Reads an account and keeps others from changing what follows from it until
@@ -241,12 +235,7 @@ pub(crate) async fn lock(tx: &impl ConnectionTrait, account_id: Uuid) -> Result<
 ///
 /// # Errors
 /// When the database fails.
-pub async fn refresh(
-    tx: &impl ConnectionTrait,
-    now: Time,
-    account_id: Uuid,
-    defaults: &Limits,
-) -> Result<(), DbErr> {
+pub async fn refresh(tx: &impl ConnectionTrait, now: Time, account_id: Uuid, defaults: &Limits) -> Result<(), DbErr> {
     let Some(account) = lock(tx, account_id).await? else {
         slots::Entity::delete_many().filter(slots::Column::AccountId.eq(account_id)).exec(tx).await?;
         return Ok(());

@@ -59,11 +59,17 @@ impl IntegrationGrpc {
 
 #[tonic::async_trait]
 impl IntegrationService for IntegrationGrpc {
-    async fn start_phone_login(&self, request: Request<pb::StartPhoneLoginRequest>) -> Reply<pb::StartPhoneLoginResponse> {
+    async fn start_phone_login(
+        &self,
+        request: Request<pb::StartPhoneLoginRequest>,
+    ) -> Reply<pb::StartPhoneLoginResponse> {
         self.detach(request, |core, who, message| Box::pin(logins::start_phone(core, who, message))).await
     }
 
-    async fn submit_login_code(&self, request: Request<pb::SubmitLoginCodeRequest>) -> Reply<pb::SubmitLoginCodeResponse> {
+    async fn submit_login_code(
+        &self,
+        request: Request<pb::SubmitLoginCodeRequest>,
+    ) -> Reply<pb::SubmitLoginCodeResponse> {
         self.detach(request, |core, who, message| Box::pin(logins::submit_code(core, who, message))).await
     }
 
@@ -74,7 +80,10 @@ impl IntegrationService for IntegrationGrpc {
         self.detach(request, |core, who, message| Box::pin(logins::submit_password(core, who, message))).await
     }
 
-    async fn resend_login_code(&self, request: Request<pb::ResendLoginCodeRequest>) -> Reply<pb::ResendLoginCodeResponse> {
+    async fn resend_login_code(
+        &self,
+        request: Request<pb::ResendLoginCodeRequest>,
+    ) -> Reply<pb::ResendLoginCodeResponse> {
         self.detach(request, |core, who, message| Box::pin(logins::resend(core, who, message))).await
     }
 
@@ -105,7 +114,10 @@ impl IntegrationService for IntegrationGrpc {
         let message = request.get_ref();
         let core = &self.core;
         let filter = (who.workspace_id, &message.states, &message.search);
-        let page = core.tokens.page::<Uuid>("ListAccounts", &filter, message.page_size, &message.page_token).map_err(Error::from)?;
+        let page = core
+            .tokens
+            .page::<Uuid>("ListAccounts", &filter, message.page_size, &message.page_token)
+            .map_err(Error::from)?;
         // The state is derived, so it cannot be asked of the database: rows are
         // read until the page is full.
         let mut found = Vec::new();
@@ -175,8 +187,11 @@ impl IntegrationService for IntegrationGrpc {
             let (core, state) = (core.clone(), state.clone());
             async move {
                 let rows = store::all(core.db.conn(), workspace, &[]).await.map_err(|error| core.failed(&error))?;
-                let now: HashMap<String, pb::Account> =
-                    rows.iter().map(|row| accounts::show(&core, row)).map(|account| (account.id.clone(), account)).collect();
+                let now: HashMap<String, pb::Account> = rows
+                    .iter()
+                    .map(|row| accounts::show(&core, row))
+                    .map(|account| (account.id.clone(), account))
+                    .collect();
                 let before = state.lock().expect("no panic holds the lock").take();
                 let (answer, now) = changes(&core, workspace, before, now, position);
                 *state.lock().expect("no panic holds the lock") = Some(now);
@@ -186,7 +201,10 @@ impl IntegrationService for IntegrationGrpc {
         Ok(Response::new(stream))
     }
 
-    async fn list_account_events(&self, request: Request<pb::ListAccountEventsRequest>) -> Reply<pb::ListAccountEventsResponse> {
+    async fn list_account_events(
+        &self,
+        request: Request<pb::ListAccountEventsRequest>,
+    ) -> Reply<pb::ListAccountEventsResponse> {
         let who = Identity::of(&request)?;
         let message = request.get_ref();
         let core = &self.core;
@@ -204,7 +222,10 @@ impl IntegrationService for IntegrationGrpc {
         Ok(Response::new(pb::ListAccountEventsResponse { events, next_page_token }))
     }
 
-    async fn get_fleet_summary(&self, request: Request<pb::GetFleetSummaryRequest>) -> Reply<pb::GetFleetSummaryResponse> {
+    async fn get_fleet_summary(
+        &self,
+        request: Request<pb::GetFleetSummaryRequest>,
+    ) -> Reply<pb::GetFleetSummaryResponse> {
         let who = Identity::of(&request)?;
         let core = &self.core;
         let period = request.get_ref().period.as_ref().map_or(DAY, duration_from_proto);
@@ -226,9 +247,8 @@ impl IntegrationService for IntegrationGrpc {
         let mut errors: Vec<pb::ErrorCount> =
             errors.into_iter().map(|(telegram_error, count)| pb::ErrorCount { telegram_error, count }).collect();
         errors.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.telegram_error.cmp(&b.telegram_error)));
-        let able = |state: pb::account::State| {
-            matches!(state, pb::account::State::Ready | pb::account::State::Restricted)
-        };
+        let able =
+            |state: pb::account::State| matches!(state, pb::account::State::Ready | pb::account::State::Restricted);
         let working: Vec<Uuid> = shown
             .iter()
             .filter(|account| pb::account::State::try_from(account.state).is_ok_and(able))
@@ -291,8 +311,11 @@ fn changes(
             resume_token,
         }),
         Some(before) => {
-            let changed: Vec<pb::Account> =
-                now.iter().filter(|(id, account)| before.get(*id) != Some(*account)).map(|(_, account)| account.clone()).collect();
+            let changed: Vec<pb::Account> = now
+                .iter()
+                .filter(|(id, account)| before.get(*id) != Some(*account))
+                .map(|(_, account)| account.clone())
+                .collect();
             let mut deleted: Vec<String> = before.keys().filter(|id| !now.contains_key(*id)).cloned().collect();
             deleted.sort();
             (!changed.is_empty() || !deleted.is_empty()).then(|| pb::WatchAccountsResponse {

@@ -64,7 +64,10 @@ impl TelegramService for TelegramGrpc {
         self.detach(request, |core, who, message| Box::pin(telegram::invite::invite(core, who, message))).await
     }
 
-    async fn reconcile_invite(&self, request: Request<pb::ReconcileInviteRequest>) -> Reply<pb::ReconcileInviteResponse> {
+    async fn reconcile_invite(
+        &self,
+        request: Request<pb::ReconcileInviteRequest>,
+    ) -> Reply<pb::ReconcileInviteResponse> {
         self.detach(request, |core, who, message| Box::pin(telegram::invite::reconcile(core, who, message))).await
     }
 
@@ -115,7 +118,10 @@ impl TelegramService for TelegramGrpc {
 
     type StreamReactionsStream = Answers<pb::StreamReactionsResponse>;
 
-    async fn stream_reactions(&self, _request: Request<pb::StreamReactionsRequest>) -> Reply<Self::StreamReactionsStream> {
+    async fn stream_reactions(
+        &self,
+        _request: Request<pb::StreamReactionsRequest>,
+    ) -> Reply<Self::StreamReactionsStream> {
         Err(Error::not_implemented("StreamReactions").into())
     }
 

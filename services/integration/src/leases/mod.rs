@@ -212,11 +212,9 @@ impl Unavailable {
             self.counts.iter().map(|(reason, (accounts, _))| format!("{accounts} {}", key_of(*reason))).collect();
         let why = if counts.is_empty() { "the workspace has none".to_owned() } else { counts.join(", ") };
         let earliest = self.earliest();
-        let mut status = tgmesh_proto::status::status(
-            ErrorReason::NoAccountAvailable,
-            format!("no account is available: {why}"),
-        )
-        .retry_after(earliest.map(|time| time.since(self.at)));
+        let mut status =
+            tgmesh_proto::status::status(ErrorReason::NoAccountAvailable, format!("no account is available: {why}"))
+                .retry_after(earliest.map(|time| time.since(self.at)));
         for (reason, (accounts, _)) in &self.counts {
             status = status.with(&key_of(*reason), accounts);
         }

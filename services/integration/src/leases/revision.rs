@@ -21,7 +21,9 @@ pub(crate) async fn next(tx: &impl ConnectionTrait, table: &'static str) -> Resu
 /// the rows.
 pub(crate) async fn settled(conn: &impl ConnectionTrait, table: &'static str) -> Result<i64, DbErr> {
     let sql = match conn.get_database_backend() {
-        DbBackend::Postgres => "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint - 1 AS position".to_owned(),
+        DbBackend::Postgres => {
+            "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint - 1 AS position".to_owned()
+        }
         _ => format!("SELECT COALESCE(MAX(revision), 0) AS position FROM {table}"),
     };
     read(conn, sql).await

@@ -71,13 +71,7 @@ impl SqlLeaseStore {
         Err(Error::plain(ErrorReason::Conflict, "others take accounts faster than this call can"))
     }
 
-    async fn take_any(
-        &self,
-        tx: &Tx,
-        who: &Identity,
-        ask: &Ask,
-        answer: &Answer,
-    ) -> Result<Option<Acquired>, DbErr> {
+    async fn take_any(&self, tx: &Tx, who: &Identity, ask: &Ask, answer: &Answer) -> Result<Option<Acquired>, DbErr> {
         let needs = &ask.needs;
         let chat_id = (needs.chat_id != 0).then_some(needs.chat_id);
         // Accounts that somebody else's transaction holds for the moment: most
@@ -205,10 +199,7 @@ impl SqlLeaseStore {
         }
         let next = Query::update()
             .table(account::Entity)
-            .value(
-                account::Column::FencingToken,
-                Expr::col((account::Entity, account::Column::FencingToken)).add(1),
-            )
+            .value(account::Column::FencingToken, Expr::col((account::Entity, account::Column::FencingToken)).add(1))
             .and_where(account::Column::Id.eq(account_id))
             .returning_col(account::Column::FencingToken)
             .to_owned();
@@ -243,13 +234,7 @@ impl SqlLeaseStore {
     }
 
     /// Of these accounts, those whose rights in the chat nobody knows.
-    async fn unknown_rights(
-        &self,
-        tx: &Tx,
-        needs: &Needs,
-        accounts: &[Uuid],
-        now: Time,
-    ) -> Result<Vec<Uuid>, DbErr> {
+    async fn unknown_rights(&self, tx: &Tx, needs: &Needs, accounts: &[Uuid], now: Time) -> Result<Vec<Uuid>, DbErr> {
         if needs.chat_id == 0 || needs.rights == 0 {
             return Ok(Vec::new());
         }
@@ -287,9 +272,7 @@ fn lacking(needs: &Needs, now: Time) -> SelectStatement {
         )
         .and_where(Column::ChatId.eq(needs.chat_id))
         .and_where(Column::CheckedAt.gt((now - RIGHTS_FRESH).millis()))
-        .and_where(
-            Expr::col((chat_right::Entity, Column::Rights)).bit_and(needs.rights).ne(needs.rights),
-        )
+        .and_where(Expr::col((chat_right::Entity, Column::Rights)).bit_and(needs.rights).ne(needs.rights))
         .to_owned()
 }
 

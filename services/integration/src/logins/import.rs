@@ -56,7 +56,11 @@ pub fn parse(text: &str) -> Option<SessionKey> {
 ///
 /// # Errors
 /// As the contract says; what is wrong with one line is its result.
-pub async fn import(core: &Core, who: &Identity, request: &pb::ImportSessionsRequest) -> Result<pb::ImportSessionsResponse> {
+pub async fn import(
+    core: &Core,
+    who: &Identity,
+    request: &pb::ImportSessionsRequest,
+) -> Result<pb::ImportSessionsResponse> {
     let lines: Vec<(i32, &str)> = (1..)
         .zip(request.sessions.lines())
         .map(|(number, line)| (number, line.trim()))
@@ -107,7 +111,10 @@ async fn one(core: &Core, who: &Identity, line: &str, seen: &mut HashSet<Vec<u8>
         Ok(profile) => profile,
         Err(CallError::Rpc(error)) => {
             drop_trial(core, id).await?;
-            return Ok(result(Status::Rejected, &format!("telegram does not accept the session: {}", error.full_name())));
+            return Ok(result(
+                Status::Rejected,
+                &format!("telegram does not accept the session: {}", error.full_name()),
+            ));
         }
         Err(CallError::KeyUnknown) => {
             drop_trial(core, id).await?;
@@ -144,11 +151,7 @@ async fn one(core: &Core, who: &Identity, line: &str, seen: &mut HashSet<Vec<u8>
 
 /// A session that was only tried is forgotten, not logged out: it is its owner's.
 async fn drop_trial(core: &Core, id: uuid::Uuid) -> Result<()> {
-    ended_session::Entity::delete_by_id(id)
-        .exec(core.db.conn())
-        .await
-        .map(|_| ())
-        .map_err(|error| core.failed(&error))
+    ended_session::Entity::delete_by_id(id).exec(core.db.conn()).await.map(|_| ()).map_err(|error| core.failed(&error))
 }
 
 #[cfg(test)]

@@ -37,7 +37,11 @@ pub(super) async fn required(core: &Core, row: &login::Model, from: State) -> Re
 ///
 /// # Errors
 /// As the contract says.
-pub async fn submit(core: &Core, who: &Identity, request: &pb::SubmitLoginPasswordRequest) -> Result<pb::SubmitLoginPasswordResponse> {
+pub async fn submit(
+    core: &Core,
+    who: &Identity,
+    request: &pb::SubmitLoginPasswordRequest,
+) -> Result<pb::SubmitLoginPasswordResponse> {
     let slot = match take(core, who, "SubmitLoginPassword", request).await? {
         Taken::Repeat(answer) => return Ok(answer),
         Taken::Go(slot) => slot,

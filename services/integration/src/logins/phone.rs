@@ -27,7 +27,11 @@ const MIGRATIONS: usize = 3;
 ///
 /// # Errors
 /// As the contract says.
-pub async fn start(core: &Core, who: &Identity, request: &pb::StartPhoneLoginRequest) -> Result<pb::StartPhoneLoginResponse> {
+pub async fn start(
+    core: &Core,
+    who: &Identity,
+    request: &pb::StartPhoneLoginRequest,
+) -> Result<pb::StartPhoneLoginResponse> {
     let phone = parse_phone(&request.phone).map_err(|error| Error::field("phone", error.to_string()))?;
     let slot = match take(core, who, "StartPhoneLogin", request).await? {
         Taken::Repeat(answer) => return Ok(answer),
@@ -122,7 +126,11 @@ pub(super) async fn new_session(core: &Core, dc: i32) -> Result<SessionKey> {
 ///
 /// # Errors
 /// As the contract says.
-pub async fn submit_code(core: &Core, who: &Identity, request: &pb::SubmitLoginCodeRequest) -> Result<pb::SubmitLoginCodeResponse> {
+pub async fn submit_code(
+    core: &Core,
+    who: &Identity,
+    request: &pb::SubmitLoginCodeRequest,
+) -> Result<pb::SubmitLoginCodeResponse> {
     let slot = match take(core, who, "SubmitLoginCode", request).await? {
         Taken::Repeat(answer) => return Ok(answer),
         Taken::Go(slot) => slot,
@@ -169,7 +177,11 @@ async fn sign_in(core: &Core, who: &Identity, row: login::Model, code: &str) -> 
 ///
 /// # Errors
 /// As the contract says.
-pub async fn resend(core: &Core, who: &Identity, request: &pb::ResendLoginCodeRequest) -> Result<pb::ResendLoginCodeResponse> {
+pub async fn resend(
+    core: &Core,
+    who: &Identity,
+    request: &pb::ResendLoginCodeRequest,
+) -> Result<pb::ResendLoginCodeResponse> {
     let slot = match take(core, who, "ResendLoginCode", request).await? {
         Taken::Repeat(answer) => return Ok(answer),
         Taken::Go(slot) => slot,

@@ -1,7 +1,9 @@
 //! The door to the table of logins.
 
 use sea_orm::ActiveValue::Set;
-use sea_orm::{ColumnTrait as _, ConnectionTrait, DbErr, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _};
+use sea_orm::{
+    ColumnTrait as _, ConnectionTrait, DbErr, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
+};
 use service_kit::Time;
 use tgmesh_proto::integration::v1::login::State;
 use uuid::Uuid;
@@ -9,8 +11,7 @@ use uuid::Uuid;
 use crate::entity::login::{ActiveModel, Column, Entity, Model};
 
 /// States in which a login is under way. 0 is a login whose code is being asked for.
-pub const LIVE: [i32; 4] =
-    [0, State::CodeRequired as i32, State::PasswordRequired as i32, State::ScanRequired as i32];
+pub const LIVE: [i32; 4] = [0, State::CodeRequired as i32, State::PasswordRequired as i32, State::ScanRequired as i32];
 
 /// Logins expired in one step of the sweep.
 const BATCH: u64 = 50;
@@ -53,12 +54,7 @@ pub async fn find_by_request(
 ///
 /// # Errors
 /// When the database fails.
-pub async fn advance(
-    db: &impl ConnectionTrait,
-    id: Uuid,
-    from: &[i32],
-    change: ActiveModel,
-) -> Result<bool, DbErr> {
+pub async fn advance(db: &impl ConnectionTrait, id: Uuid, from: &[i32], change: ActiveModel) -> Result<bool, DbErr> {
     let done = Entity::update_many()
         .set(change)
         .filter(Column::Id.eq(id))

@@ -86,7 +86,8 @@ pub(crate) async fn counts(
         subjects.iter().filter(|(_, limits)| asks(limits)).map(|(subject, _)| subject.telegram_user_id).collect()
     };
 
-    let by_day = wanted(&|limits| rules::per_day(limits, action).is_some() || rules::per_hour(limits, action).is_some());
+    let by_day =
+        wanted(&|limits| rules::per_day(limits, action).is_some() || rules::per_hour(limits, action).is_some());
     if !by_day.is_empty() {
         for (user, row) in tallies(conn, now, action, by_day).await? {
             let counts = found.entry(user).or_default();

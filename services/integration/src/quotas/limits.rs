@@ -197,10 +197,7 @@ impl Limits {
                 pause_after: number(invite.pause_after),
                 pause: invite.pause.map(duration_to_proto),
             }),
-            message: Some(wire::MessageLimits {
-                per_day: number(message.per_day),
-                per_hour: number(message.per_hour),
-            }),
+            message: Some(wire::MessageLimits { per_day: number(message.per_day), per_hour: number(message.per_hour) }),
             add_contact_per_day: number(self.add_contact_per_day),
             join_chat_per_day: number(self.join_chat_per_day),
             resolve_username_per_day: number(self.resolve_username_per_day),
@@ -210,7 +207,7 @@ impl Limits {
 
     /// From what the wire says. The contract's rules have refused negative numbers.
     pub fn from_wire(limits: &wire::Limits) -> Self {
-        let invite = limits.invite.clone().unwrap_or_default();
+        let invite = limits.invite.unwrap_or_default();
         let message = limits.message.unwrap_or_default();
         Self {
             invite: InviteLimits {
@@ -266,9 +263,7 @@ fn fewest(a: Option<u32>, b: Option<u32>) -> Option<u32> {
 
 fn slowest(a: Option<Range>, b: Option<Range>) -> Option<Range> {
     match (a, b) {
-        (Some(a), Some(b)) => {
-            Some(Range { shortest: a.shortest.max(b.shortest), longest: a.longest.max(b.longest) })
-        }
+        (Some(a), Some(b)) => Some(Range { shortest: a.shortest.max(b.shortest), longest: a.longest.max(b.longest) }),
         (one, other) => one.or(other),
     }
 }

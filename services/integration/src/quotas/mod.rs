@@ -279,9 +279,7 @@ impl Quotas {
         let account = self.account(scope, account_id).await?;
         let accounts = [account];
         let mut usage = Vec::new();
-        for action in
-            [Action::Invite, Action::Message, Action::AddContact, Action::JoinChat, Action::ResolveUsername]
-        {
+        for action in [Action::Invite, Action::Message, Action::AddContact, Action::JoinChat, Action::ResolveUsername] {
             usage.extend(self.store.uses(&accounts, action, chat_id).await?.into_iter().flatten());
         }
         Ok(usage)

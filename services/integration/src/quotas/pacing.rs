@@ -136,9 +136,9 @@ impl Pacing {
             let now = self.clock.monotonic();
             accounts.retain(|_, track| {
                 Arc::strong_count(track) > 1
-                    || track.try_lock().map_or(true, |track| {
-                        track.reads.back().is_some_and(|last| *last + MINUTE > now)
-                    })
+                    || track
+                        .try_lock()
+                        .map_or(true, |track| track.reads.back().is_some_and(|last| *last + MINUTE > now))
             });
         }
         accounts.entry(account_id).or_default().clone()
@@ -148,8 +148,8 @@ impl Pacing {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use service_kit::clock::{Clock as _, ManualClock};
     use service_kit::Time;
+    use service_kit::clock::{Clock as _, ManualClock};
 
     /// Lets every task run until it waits.
     async fn settle() {

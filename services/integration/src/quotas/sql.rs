@@ -15,11 +15,11 @@ use tgmesh_proto::quota::v1::Action;
 use tgmesh_proto::quota::v1::usage_entry::State;
 use uuid::Uuid;
 
+use super::Exceeded;
 use super::ledger;
 use super::limits::{Limits, Range};
 use super::rules::{self, LimitUse, Pace};
 use super::store::{Ask, QuotaStore, Reservation, Settlement};
-use super::Exceeded;
 use crate::availability::{self, LEASABLE, subject};
 use crate::entity::{account, pace, usage_entry};
 use crate::error::{Error, Result};
@@ -68,7 +68,7 @@ impl SqlQuotaStore {
             return Ok(Err(Error::Quota(Box::new(exceeded))));
         }
 
-        let id = new_id(&*self.clock);
+        let id = ask.id.unwrap_or_else(|| new_id(&*self.clock));
         let entry = usage_entry::ActiveModel {
             id: Set(id),
             telegram_user_id: Set(account.telegram_user_id),

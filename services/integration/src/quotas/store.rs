@@ -17,6 +17,8 @@ use crate::error::Result;
 /// What is to be reserved.
 #[derive(Debug, Clone)]
 pub struct Ask {
+    /// The ledger's entry, when the caller must find it again; a new id otherwise.
+    pub id: Option<Uuid>,
     /// Whose account.
     pub workspace_id: Uuid,
     /// The account.

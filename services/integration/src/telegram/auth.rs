@@ -206,7 +206,10 @@ impl Auth<'_> {
 
     /// Proves to Telegram that we know the password, without telling it:
     /// <https://core.telegram.org/api/srp>.
-    async fn prove(&self, password: &SecretString) -> Result<std::result::Result<enums::auth::Authorization, CallError>> {
+    async fn prove(
+        &self,
+        password: &SecretString,
+    ) -> Result<std::result::Result<enums::auth::Authorization, CallError>> {
         let current = match self.password().await {
             Ok(current) => current,
             Err(error) => return Ok(Err(error)),
@@ -215,10 +218,11 @@ impl Auth<'_> {
             return Err(Error::internal("telegram asks for a password that is not set"));
         };
         let enums::PasswordKdfAlgo::Sha256Sha256Pbkdf2Hmacsha512iter100000Sha256ModPow(numbers) = algorithm else {
-            return Err(
-                Error::plain(ErrorReason::TelegramRefused, "telegram checks passwords in a way that is not known")
-                    .with("telegram_error", "PASSWORD_KDF_ALGO_UNKNOWN"),
-            );
+            return Err(Error::plain(
+                ErrorReason::TelegramRefused,
+                "telegram checks passwords in a way that is not known",
+            )
+            .with("telegram_error", "PASSWORD_KDF_ALGO_UNKNOWN"));
         };
         let mut a = vec![0; 256];
         getrandom::fill(&mut a).map_err(Error::internal)?;

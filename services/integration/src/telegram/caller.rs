@@ -139,9 +139,11 @@ impl Caller<'_> {
             None => open(),
             Some(lease) => {
                 let (leases, lease) = (self.core.leases.clone(), lease.clone());
-                Box::new(move || {
-                    if leases.still_valid(&lease) { Ok(()) } else { Err(Error::stale_lease(lease.lease_id)) }
-                })
+                Box::new(
+                    move || {
+                        if leases.still_valid(&lease) { Ok(()) } else { Err(Error::stale_lease(lease.lease_id)) }
+                    },
+                )
             }
         }
     }
@@ -194,7 +196,8 @@ impl Caller<'_> {
                 Failure::Error(self.session_lost(&name))
             }
             Verdict::ChatUnavailable => Failure::Error(
-                Error::plain(ErrorReason::ChatUnavailable, "the chat cannot be worked with").with("telegram_error", &name),
+                Error::plain(ErrorReason::ChatUnavailable, "the chat cannot be worked with")
+                    .with("telegram_error", &name),
             ),
             Verdict::ChatFull => Failure::Error(
                 Error::plain(ErrorReason::ChatFull, "the chat can take no more members").with("telegram_error", &name),

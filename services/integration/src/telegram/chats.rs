@@ -69,6 +69,11 @@ impl Caller<'_> {
                     enums::ChatParticipants::Forbidden(_) => chat.members_hidden = true,
                 }
             }
+            // A community groups chats; nobody is a member of it.
+            enums::ChatFull::CommunityFull(_) => {
+                return Err(Error::plain(ErrorReason::ChatKindUnsuitable, "a community has no members of its own")
+                    .with("kind", "COMMUNITY"));
+            }
         }
         Ok(FullChat { peer, chat, seen, participants, users })
     }
@@ -78,7 +83,8 @@ fn gone(failure: Failure) -> Error {
     match failure {
         Failure::Error(error) if error.reason() == ErrorReason::ChatUnavailable => {
             let name = error.telegram_error().unwrap_or_default().to_owned();
-            Error::plain(ErrorReason::ChatNotFound, format!("the chat cannot be found: {name}")).with("telegram_error", name)
+            Error::plain(ErrorReason::ChatNotFound, format!("the chat cannot be found: {name}"))
+                .with("telegram_error", name)
         }
         other => other.into(),
     }
@@ -103,7 +109,7 @@ pub fn show(peer: ChatPeer, chat: &enums::Chat) -> Chat {
             member: !chat.left,
             ..empty
         },
-        enums::Chat::Empty(_) => empty,
+        enums::Chat::Empty(_) | enums::Chat::Community(_) | enums::Chat::CommunityForbidden(_) => empty,
         enums::Chat::Forbidden(chat) => Chat { title: chat.title.clone(), ..empty },
         enums::Chat::ChannelForbidden(chat) => Chat { title: chat.title.clone(), ..empty },
     }

@@ -18,7 +18,12 @@ use crate::logins::PATIENCE;
 
 /// Adds a phone number to the account's contacts, and tells whose it is;
 /// `None` when Telegram knows nobody, or does not tell.
-pub(super) async fn import(caller: &Caller<'_>, phone: &str, first_name: &str, last_name: &str) -> Result<Option<types::User>> {
+pub(super) async fn import(
+    caller: &Caller<'_>,
+    phone: &str,
+    first_name: &str,
+    last_name: &str,
+) -> Result<Option<types::User>> {
     let about = About { method: "contacts.importContacts", class: Action::AddContact, chat_id: 0, acting: true };
     let reservation = caller.core.quotas.reserve(&caller.ask(Action::AddContact, 0, about.method, None)).await?;
     let contact = types::InputPhoneContact {
@@ -55,8 +60,7 @@ pub async fn add(core: &Core, who: &Identity, request: &pb::AddContactRequest) -
         Opened::New(slot) | Opened::Interrupted(slot) => slot,
     };
     let result = async {
-        let key = request.lease.as_ref().ok_or_else(|| Error::field("lease", "is required"))?;
-        let lease = core.leases.verify(who.workspace_id, key).await?;
+        let lease = super::lease(core, who, request.lease.as_ref()).await?;
         let caller = super::under_lease(core, lease).await?;
         let answer = add_one(&caller, request).await?;
         slot.answer(core.db.conn(), &answer).await.map_err(|error| core.failed(&error))?;
@@ -113,8 +117,12 @@ async fn add_one(caller: &Caller<'_>, request: &pb::AddContactRequest) -> Result
         .ok_or_else(|| Error::plain(ErrorReason::OutcomeUnknown, "telegram did not show the contact it added"))
 }
 
-async fn settle<T>(caller: &Caller<'_>, reservation: &crate::quotas::Reservation, answer: &std::result::Result<T, Failure>) -> Result<()> {
+async fn settle<T>(
+    caller: &Caller<'_>,
+    reservation: &crate::quotas::Reservation,
+    answer: &std::result::Result<T, Failure>,
+) -> Result<()> {
     let tx = caller.core.begin().await?;
-    caller.core.quotas.settle(&tx, reservation, settlement(answer)).await?;
+    caller.core.quotas.settle(&tx, reservation, &settlement(answer)).await?;
     caller.core.commit(tx).await
 }

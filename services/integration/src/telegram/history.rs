@@ -36,7 +36,8 @@ impl Cursor {
             return Ok(Self::default());
         }
         let invalid = || {
-            Error::plain(ErrorReason::ResumeTokenInvalid, "the cursor is not one of this stream").with("field", "cursor")
+            Error::plain(ErrorReason::ResumeTokenInvalid, "the cursor is not one of this stream")
+                .with("field", "cursor")
         };
         let (below, sent) = bytes.split_at_checked(4).ok_or_else(invalid)?;
         let number = |bytes: &[u8]| bytes.try_into().map(i32::from_be_bytes).map_err(|_| invalid());
@@ -53,7 +54,11 @@ impl Cursor {
 ///
 /// # Errors
 /// As the contract says; what fails later ends the stream.
-pub async fn stream(core: Arc<Core>, lease: Verified, request: pb::StreamMessagesRequest) -> Result<Batches<pb::StreamMessagesResponse>> {
+pub async fn stream(
+    core: Arc<Core>,
+    lease: Verified,
+    request: pb::StreamMessagesRequest,
+) -> Result<Batches<pb::StreamMessagesResponse>> {
     let cursor = Cursor::read(&request.cursor)?;
     let caller = super::under_lease(&core, lease.clone()).await?;
     let chat = caller.chat(&request.chat).await?;
@@ -82,7 +87,7 @@ async fn read(
     loop {
         tokio::select! {
             () = batches.closed() => return Ok(()),
-            () = core.quotas.pace(caller.account_id, speed) => {}
+            () = core.pacing.pace(caller.account_id, speed) => {}
         }
         let want = if request.limit > 0 { (request.limit - cursor.sent).clamp(0, PAGE) } else { PAGE };
         let about = About::reading("messages.getHistory", chat.chat_id());
@@ -90,7 +95,11 @@ async fn read(
             peer: chat.input(),
             offset_id: cursor.below,
             // Only the first page is cut by time; later ones go on by id.
-            offset_date: if cursor.below == 0 { until.map_or(0, |until| i32::try_from(until.secs()).unwrap_or(i32::MAX)) } else { 0 },
+            offset_date: if cursor.below == 0 {
+                until.map_or(0, |until| i32::try_from(until.secs()).unwrap_or(i32::MAX))
+            } else {
+                0
+            },
             add_offset: 0,
             limit: want.max(1),
             max_id: 0,
@@ -114,7 +123,10 @@ async fn read(
         cursor.sent = cursor.sent.saturating_add(i32::try_from(messages.len()).unwrap_or(i32::MAX));
         cursor.below = lowest.unwrap_or(cursor.below);
         let enough = request.limit > 0 && cursor.sent >= request.limit;
-        let done = read == 0 || enough || too_old || lowest.is_some_and(|lowest| lowest <= 1 || lowest <= request.after_message_id + 1);
+        let done = read == 0
+            || enough
+            || too_old
+            || lowest.is_some_and(|lowest| lowest <= 1 || lowest <= request.after_message_id + 1);
         let batch = pb::StreamMessagesResponse {
             messages,
             cursor: cursor.write(),

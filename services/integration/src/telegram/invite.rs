@@ -46,7 +46,11 @@ impl UserPeer {
 ///
 /// # Errors
 /// As the contract says.
-pub async fn invite(core: &Core, who: &Identity, request: &pb::InviteToChatRequest) -> Result<pb::InviteToChatResponse> {
+pub async fn invite(
+    core: &Core,
+    who: &Identity,
+    request: &pb::InviteToChatRequest,
+) -> Result<pb::InviteToChatResponse> {
     let opened = core.requests.open(who, METHOD, request, PATIENCE).await;
     let slot = match opened.map_err(|error| Error::request(&core.db, error))? {
         Opened::Repeat(answer) => return Ok(answer),
@@ -68,9 +72,13 @@ pub async fn invite(core: &Core, who: &Identity, request: &pb::InviteToChatReque
     result
 }
 
-async fn attempt(core: &Core, who: &Identity, request: &pb::InviteToChatRequest, slot: &Slot) -> Result<pb::InviteToChatResponse> {
-    let key = request.lease.as_ref().ok_or_else(|| Error::field("lease", "is required"))?;
-    let lease = core.leases.verify(who.workspace_id, key).await?;
+async fn attempt(
+    core: &Core,
+    who: &Identity,
+    request: &pb::InviteToChatRequest,
+    slot: &Slot,
+) -> Result<pb::InviteToChatResponse> {
+    let lease = super::lease(core, who, request.lease.as_ref()).await?;
     let caller = super::under_lease(core, lease).await?;
     let chat = caller.chat(&request.chat).await?;
     let Some(user) = find_user(&caller, request.user.as_ref()).await? else {
@@ -113,7 +121,7 @@ async fn attempt(core: &Core, who: &Identity, request: &pb::InviteToChatRequest,
         rights::lost(core, caller.account_id, chat.chat_id(), error.telegram_error().unwrap_or_default()).await?;
     }
     let tx = core.begin().await?;
-    core.quotas.settle(&tx, &reservation, settled).await?;
+    core.quotas.settle(&tx, &reservation, &settled).await?;
     if let Ok(answer) = &answered {
         slot.answer(&*tx, answer).await.map_err(|error| core.failed(&error))?;
     }
@@ -122,7 +130,12 @@ async fn attempt(core: &Core, who: &Identity, request: &pb::InviteToChatRequest,
     answered
 }
 
-async fn send(caller: &Caller<'_>, about: About, chat: ChatPeer, user: UserPeer) -> std::result::Result<pb::InviteToChatResponse, Failure> {
+async fn send(
+    caller: &Caller<'_>,
+    about: About,
+    chat: ChatPeer,
+    user: UserPeer,
+) -> std::result::Result<pb::InviteToChatResponse, Failure> {
     let invited = match chat.channel() {
         Some(channel) => {
             let request = functions::channels::InviteToChannel { channel, users: vec![user.input()] };
@@ -154,7 +167,11 @@ async fn send(caller: &Caller<'_>, about: About, chat: ChatPeer, user: UserPeer)
 ///
 /// # Errors
 /// As the contract says.
-pub async fn reconcile(core: &Core, who: &Identity, request: &pb::ReconcileInviteRequest) -> Result<pb::ReconcileInviteResponse> {
+pub async fn reconcile(
+    core: &Core,
+    who: &Identity,
+    request: &pb::ReconcileInviteRequest,
+) -> Result<pb::ReconcileInviteResponse> {
     let id = crate::accounts::parse_id(&request.invite_request_id);
     let found = |finding: Finding| pb::ReconcileInviteResponse { finding: finding.into(), answer: None };
     let past = core.requests.past::<pb::InviteToChatResponse>(who, METHOD, id).await;
@@ -170,14 +187,16 @@ pub async fn reconcile(core: &Core, who: &Identity, request: &pb::ReconcileInvit
         Some(entry) if entry.state == State::GivenBack as i32 => return Ok(found(Finding::NotSent)),
         Some(_) => {}
     }
-    let key = request.lease.as_ref().ok_or_else(|| Error::field("lease", "is required"))?;
-    let lease = core.leases.verify(who.workspace_id, key).await?;
+    let lease = super::lease(core, who, request.lease.as_ref()).await?;
     let caller = super::under_lease(core, lease).await?;
     let chat = caller.chat(&request.chat).await?;
     let Some(user) = find_user(&caller, request.user.as_ref()).await? else {
         return Ok(found(Finding::NotInChat));
     };
     let member = is_member(&caller, chat, user).await?;
+    let tx = core.begin().await?;
+    core.quotas.reconciled(&tx, ledger_id(who, id), member).await?;
+    core.commit(tx).await?;
     Ok(found(if member { Finding::InChat } else { Finding::NotInChat }))
 }
 
@@ -273,6 +292,6 @@ async fn reserved(core: &Core, id: Uuid) -> Result<Option<usage_entry::Model>> {
 fn sampled(core: &Core, id: Uuid) -> bool {
     match core.settings.check_one_invite_in {
         0 => false,
-        every => id.as_u128() % u128::from(every) == 0,
+        every => id.as_u128().is_multiple_of(u128::from(every)),
     }
 }

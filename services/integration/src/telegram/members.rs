@@ -43,11 +43,15 @@ fn read_cursor(cursor: &[u8]) -> Result<i32> {
 ///
 /// # Errors
 /// As the contract says; what fails later ends the stream.
-pub async fn stream(core: Arc<Core>, lease: Verified, request: pb::StreamMembersRequest) -> Result<Batches<pb::StreamMembersResponse>> {
+pub async fn stream(
+    core: Arc<Core>,
+    lease: Verified,
+    request: pb::StreamMembersRequest,
+) -> Result<Batches<pb::StreamMembersResponse>> {
     let offset = read_cursor(&request.cursor)?;
     let speed = SpeedProfile::try_from(request.speed).unwrap_or_default();
     let caller = super::under_lease(&core, lease.clone()).await?;
-    core.quotas.pace(caller.account_id, speed).await;
+    core.pacing.pace(caller.account_id, speed).await;
     let full = caller.full_chat(&request.chat).await?;
     if full.chat.members_hidden {
         return Err(Error::plain(ErrorReason::MembersHidden, "the chat hides its members from the account"));
@@ -86,7 +90,7 @@ async fn read(core: &Core, lease: Verified, chat: &Source, mut offset: i32, batc
         tokio::select! {
             // Nobody reads any more.
             () = batches.closed() => return Ok(()),
-            () = core.quotas.pace(caller.account_id, chat.speed) => {}
+            () = core.pacing.pace(caller.account_id, chat.speed) => {}
         }
         let batch = page(&caller, chat, offset).await?;
         offset = i32::from_be_bytes(batch.cursor.as_slice().try_into().unwrap_or_default());

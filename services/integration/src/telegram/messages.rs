@@ -38,7 +38,12 @@ pub async fn send(core: &Core, who: &Identity, request: &pb::SendMessageRequest)
     result
 }
 
-async fn attempt(core: &Core, who: &Identity, request: &pb::SendMessageRequest, slot: &Slot) -> Result<pb::SendMessageResponse> {
+async fn attempt(
+    core: &Core,
+    who: &Identity,
+    request: &pb::SendMessageRequest,
+    slot: &Slot,
+) -> Result<pb::SendMessageResponse> {
     let caller = super::under_lease(core, super::lease(core, who, request.lease.as_ref()).await?).await?;
     let (peer, chat_id, stranger) = match &request.peer {
         Some(Peer::User(address)) => match find_user(&caller, Some(address)).await? {
@@ -85,6 +90,7 @@ async fn attempt(core: &Core, who: &Identity, request: &pb::SendMessageRequest, 
         effect: None,
         allow_paid_stars: None,
         suggested_post: None,
+        rich_message: None,
     };
     let sent = caller.invoke(about, &call).await;
     let mut settled = settlement(&sent);
@@ -101,7 +107,7 @@ async fn attempt(core: &Core, who: &Identity, request: &pb::SendMessageRequest, 
         if let (Settlement::Counted { success, .. }, Ok(answer)) = (&mut settled, &answered) {
             *success = answer.outcome == Outcome::MessageSent as i32;
         }
-        core.quotas.settle(&tx, reservation, settled).await?;
+        core.quotas.settle(&tx, reservation, &settled).await?;
     }
     if let Ok(answer) = &answered {
         slot.answer(&*tx, answer).await.map_err(|error| core.failed(&error))?;

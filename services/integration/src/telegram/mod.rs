@@ -6,6 +6,7 @@ pub mod chats;
 pub mod contacts;
 pub mod history;
 pub mod invite;
+pub mod known;
 pub mod members;
 pub mod messages;
 pub mod outcome;
@@ -23,7 +24,7 @@ use tgmesh_proto::telegram::v1 as pb;
 use crate::accounts::{state, store};
 use crate::core::Core;
 use crate::error::{Error, Result};
-use crate::leases::Verified;
+use crate::leases::{Key, Verified};
 use caller::Caller;
 
 /// Calls of the account that a lease holds.
@@ -65,14 +66,18 @@ pub async fn under_lease(core: &Core, lease: Verified) -> Result<Caller<'_>> {
 /// `STALE_LEASE` when it is over.
 pub async fn lease(core: &Core, who: &Identity, key: Option<&LeaseKey>) -> Result<Verified> {
     let key = key.ok_or_else(|| Error::field("lease", "is required"))?;
-    core.leases.verify(who.workspace_id, key).await
+    core.leases.verify(who.workspace_id, &Key::from_wire(key)).await
 }
 
 /// Looks a user or chat up.
 ///
 /// # Errors
 /// As the contract says.
-pub async fn resolve_peer(core: &Core, who: &Identity, request: &pb::ResolvePeerRequest) -> Result<pb::ResolvePeerResponse> {
+pub async fn resolve_peer(
+    core: &Core,
+    who: &Identity,
+    request: &pb::ResolvePeerRequest,
+) -> Result<pb::ResolvePeerResponse> {
     use pb::resolve_peer_response::Peer;
     use service_kit::address::{ChatAddress, parse_chat};
     let caller = under_lease(core, lease(core, who, request.lease.as_ref()).await?).await?;

@@ -107,12 +107,14 @@ pub fn judge(error: &RpcError, class: Action, margin: Option<Duration>) -> Verdi
         "USER_DEACTIVATED" => SessionLost(SessionState::Deactivated),
         "USER_DEACTIVATED_BAN" | "PHONE_NUMBER_BANNED" => SessionLost(SessionState::Banned),
 
-        "CHANNEL_PRIVATE" | "CHANNEL_INVALID" | "CHAT_INVALID" | "CHAT_ID_INVALID" | "CHAT_RESTRICTED" => ChatUnavailable,
+        "CHANNEL_PRIVATE" | "CHANNEL_INVALID" | "CHAT_INVALID" | "CHAT_ID_INVALID" | "CHAT_RESTRICTED" => {
+            ChatUnavailable
+        }
         "USERS_TOO_MUCH" => ChatFull,
 
         _ => match error.code {
             401 | 406 => Offline,
-            code if code >= 500 || code < 0 => TryAgain,
+            code if !(0..500).contains(&code) => TryAgain,
             _ => Refused,
         },
     }
@@ -176,11 +178,7 @@ mod tests {
     #[test]
     fn answers_that_restrict_the_account() {
         let restricted = |cause, actions: &[Action], lasts: Option<u64>| {
-            Verdict::Restricted(Restricted {
-                cause,
-                actions: actions.to_vec(),
-                lasts: lasts.map(Duration::from_secs),
-            })
+            Verdict::Restricted(Restricted { cause, actions: actions.to_vec(), lasts: lasts.map(Duration::from_secs) })
         };
         assert_eq!(invite(420, "FLOOD_WAIT", Some(31)), restricted(Cause::FloodWait, &[Action::Invite], Some(91)));
         assert_eq!(invite(420, "FLOOD_WAIT", Some(299)), restricted(Cause::FloodWait, &[Action::Invite], Some(359)));

@@ -128,18 +128,14 @@ impl Caller<'_> {
     /// # Errors
     /// As [`Failure`] tells.
     pub async fn resolve(&self, name: &str) -> Result<Option<Resolved>> {
-        let about = About {
-            method: "contacts.resolveUsername",
-            class: Action::ResolveUsername,
-            chat_id: 0,
-            acting: false,
-        };
+        let about =
+            About { method: "contacts.resolveUsername", class: Action::ResolveUsername, chat_id: 0, acting: false };
         let reservation = self.core.quotas.reserve(&self.ask(Action::ResolveUsername, 0, about.method, None)).await?;
         let request = functions::contacts::ResolveUsername { username: name.to_owned(), referer: None };
         let answer = self.invoke(about, &request).await;
         let settlement = settlement(&answer);
         let tx = self.core.begin().await?;
-        self.core.quotas.settle(&tx, &reservation, settlement).await?;
+        self.core.quotas.settle(&tx, &reservation, &settlement).await?;
         self.core.commit(tx).await?;
         let found = match answer {
             Ok(enums::contacts::ResolvedPeer::Peer(found)) => found,
@@ -160,15 +156,14 @@ impl Caller<'_> {
     }
 
     /// What a reservation asks for.
-    pub fn ask(&self, action: Action, chat_id: i64, method: &str, id: Option<uuid::Uuid>) -> Ask {
+    pub fn ask(&self, action: Action, chat_id: i64, method: &'static str, id: Option<uuid::Uuid>) -> Ask {
         Ask {
-            id: id.unwrap_or_else(|| self.core.id()),
+            id,
             account_id: self.account_id,
-            telegram_user_id: self.telegram_user_id,
             workspace_id: self.workspace_id,
             action,
             chat_id,
-            method: method.to_owned(),
+            method,
             lease: self.lease.as_ref().map(|lease| (lease.lease_id, lease.token)),
         }
     }
@@ -262,6 +257,7 @@ pub fn settlement<T>(answer: &std::result::Result<T, Failure>) -> Settlement {
         Err(Failure::Refused(error)) => Settlement::Counted { telegram_error: error.full_name(), success: false },
         // Only what surely was not sent is given back.
         Err(Failure::Error(error)) if error.surely_not_sent() => Settlement::GivenBack,
+        Err(Failure::Error(error)) if error.reason() == ErrorReason::OutcomeUnknown => Settlement::Unknown,
         Err(Failure::Error(error)) => Settlement::Counted {
             telegram_error: error.telegram_error().unwrap_or(error.reason().as_reason()).to_owned(),
             success: false,
@@ -281,7 +277,11 @@ pub fn chat_peer(chat: &enums::Chat) -> Option<ChatPeer> {
         enums::Chat::Channel(chat) => {
             chat.access_hash.map(|access_hash| ChatPeer::Channel { id: chat.id, access_hash })
         }
-        enums::Chat::Empty(_) | enums::Chat::Forbidden(_) | enums::Chat::ChannelForbidden(_) => None,
+        enums::Chat::Empty(_)
+        | enums::Chat::Forbidden(_)
+        | enums::Chat::ChannelForbidden(_)
+        | enums::Chat::Community(_)
+        | enums::Chat::CommunityForbidden(_) => None,
     }
 }
 

@@ -45,17 +45,16 @@ pub fn person(sealer: &Sealer, account: Uuid, user: &types::User, admin: bool) -
         last_seen: last_seen.into(),
         last_seen_time: at.map(Time::to_proto),
         // A "min" user's hash is not good for addressing him.
-        peer_reference: user
-            .access_hash
-            .filter(|_| !user.min)
-            .map(|hash| reference(sealer, account, user.id, hash)),
+        peer_reference: user.access_hash.filter(|_| !user.min).map(|hash| reference(sealer, account, user.id, hash)),
     }
 }
 
 fn last_seen(status: Option<&enums::UserStatus>) -> (LastSeen, Option<Time>) {
     match status {
         Some(enums::UserStatus::Online(_)) => (LastSeen::Online, None),
-        Some(enums::UserStatus::Offline(status)) => (LastSeen::Recently, Some(Time::from_secs(status.was_online.into()))),
+        Some(enums::UserStatus::Offline(status)) => {
+            (LastSeen::Recently, Some(Time::from_secs(status.was_online.into())))
+        }
         Some(enums::UserStatus::Recently(_)) => (LastSeen::Recently, None),
         Some(enums::UserStatus::LastWeek(_)) => (LastSeen::Week, None),
         Some(enums::UserStatus::LastMonth(_)) => (LastSeen::Month, None),

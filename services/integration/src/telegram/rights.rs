@@ -1,6 +1,7 @@
 //! What an account may do in a chat.
 
 use futures_util::StreamExt as _;
+use futures_util::future::BoxFuture;
 use grammers_tl_types::{enums, functions, types};
 use sea_orm::ActiveValue::Set;
 use sea_orm::EntityTrait as _;
@@ -20,8 +21,9 @@ use super::peers::ChatPeer;
 use crate::accounts::store::{self, AccountRow};
 use crate::accounts::{state, wire};
 use crate::core::Core;
-use crate::entity::chat_right;
+use crate::entity::{account, chat_right};
 use crate::error::{Error, Result};
+use crate::quotas::Scope;
 
 /// Accounts asked at once.
 const AT_ONCE: usize = 8;
@@ -40,13 +42,21 @@ struct Found {
 ///
 /// # Errors
 /// `FIELD_INVALID` when the text names no chat.
-pub async fn readiness(core: &Core, workspace: Uuid, request: &pb::GetChatRightsRequest) -> Result<pb::GetChatRightsResponse> {
-    let link = service_kit::address::parse_chat(&request.chat).map_err(|error| Error::field("chat", error.to_string()))?;
+pub async fn readiness(
+    core: &Core,
+    workspace: Uuid,
+    request: &pb::GetChatRightsRequest,
+) -> Result<pb::GetChatRightsResponse> {
+    let link =
+        service_kit::address::parse_chat(&request.chat).map_err(|error| Error::field("chat", error.to_string()))?;
     let name = link.chat.to_string();
     let purpose = Purpose::try_from(request.purpose).unwrap_or_default();
     let ids: Vec<Uuid> = request.account_ids.iter().map(|id| crate::accounts::parse_id(id)).collect();
     let rows = store::all(core.db.conn(), workspace, &ids).await.map_err(|error| core.failed(&error))?;
-    let checks = rows.iter().map(|row| check(core, row, &name, purpose));
+    let mut checks: Vec<BoxFuture<'_, _>> = Vec::new();
+    for row in &rows {
+        checks.push(Box::pin(check(core, row, &name, purpose)));
+    }
     let mut accounts: Vec<(pb::AccountReadiness, Option<i64>)> =
         futures_util::stream::iter(checks).buffered(AT_ONCE).collect().await;
     // The ready ones first, each group in the order of the accounts.
@@ -73,11 +83,8 @@ pub async fn readiness(core: &Core, workspace: Uuid, request: &pb::GetChatRights
 /// Whether one account can work in a chat; with the chat's id when it sees it.
 async fn check(core: &Core, row: &AccountRow, chat: &str, purpose: Purpose) -> (pb::AccountReadiness, Option<i64>) {
     let account = &row.account;
-    let mut answer = pb::AccountReadiness {
-        account_id: account.id.to_string(),
-        label: label(row),
-        ..Default::default()
-    };
+    let mut answer =
+        pb::AccountReadiness { account_id: account.id.to_string(), label: label(row), ..Default::default() };
     let now = core.now();
     let derived = state::derive(account, &row.restrictions, now);
     let action = action(purpose);
@@ -119,14 +126,15 @@ async fn check(core: &Core, row: &AccountRow, chat: &str, purpose: Purpose) -> (
         answer.detail = found.detail;
         return (answer, Some(found.chat_id));
     }
-    match core.quotas.capacity(account.id, account.telegram_user_id, account.workspace_id, action, found.chat_id).await {
+    let scope = Scope::Workspace(account.workspace_id);
+    match core.quotas.capacity(scope, account.id, action, Some(found.chat_id)).await {
         Ok(capacity) => {
-            answer.capacity_today = capacity.today;
-            answer.capacity_per_day = capacity.per_day;
-            answer.until_time = capacity.next_possible.map(Time::to_proto);
+            let number = |count: u32| i32::try_from(count).unwrap_or(i32::MAX);
+            answer.capacity_today = capacity.today.map(number);
+            answer.capacity_per_day = capacity.per_day.map(number);
+            answer.until_time = capacity.next_possible.time().map(Time::to_proto);
             if capacity.today == Some(0) {
                 answer.problem = Problem::Limit.into();
-                answer.detail = capacity.limit.map(|limit| limit.as_str_name().to_owned()).unwrap_or_default();
             } else {
                 answer.ready = true;
             }
@@ -160,6 +168,33 @@ async fn rights(core: &Core, row: &AccountRow, chat: &str) -> Result<Found> {
         }
     }
     ask(&caller, peer).await
+}
+
+/// Asks Telegram what an account may do in a chat, and keeps the answer. That
+/// it cannot see the chat is an answer too.
+///
+/// # Errors
+/// When Telegram cannot be asked.
+pub async fn refresh(core: &Core, account: &account::Model, chat: &str) -> Result<()> {
+    let caller = Caller::own(core, account);
+    let link = service_kit::address::parse_chat(chat).map_err(|error| Error::field("chat", error.to_string()))?;
+    match caller.chat(chat).await {
+        Ok(peer) => ask(&caller, peer).await.map(|_| ()),
+        Err(error) if error.reason() == ErrorReason::ChatNotFound => {
+            if let service_kit::address::ChatAddress::Id(chat_id) = link.chat {
+                let found = Found {
+                    chat_id,
+                    rights: Vec::new(),
+                    problem: Problem::ChatNotVisible,
+                    detail: String::new(),
+                    checked_at: core.now(),
+                };
+                keep(core, account.id, &found).await?;
+            }
+            Ok(())
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Asks Telegram what an account may do in a chat, and keeps the answer.
@@ -249,7 +284,8 @@ fn judge(chat: &enums::Chat) -> (Vec<ChatRight>, Problem) {
             if chat.creator || admin.is_some_and(|rights| rights.invite_users) || anyone(|banned| banned.invite_users) {
                 rights.push(ChatRight::Invite);
             }
-            if chat.creator || admin.is_some_and(|rights| rights.post_messages) || anyone(|banned| banned.send_messages) {
+            if chat.creator || admin.is_some_and(|rights| rights.post_messages) || anyone(|banned| banned.send_messages)
+            {
                 rights.push(ChatRight::Write);
             }
             let problem = match (rights.contains(&ChatRight::Invite), member) {
@@ -275,9 +311,11 @@ fn judge(chat: &enums::Chat) -> (Vec<ChatRight>, Problem) {
             }
             (rights, Problem::Unspecified)
         }
-        enums::Chat::Empty(_) | enums::Chat::Forbidden(_) | enums::Chat::ChannelForbidden(_) => {
-            (rights, Problem::ChatNotVisible)
-        }
+        enums::Chat::Empty(_)
+        | enums::Chat::Forbidden(_)
+        | enums::Chat::ChannelForbidden(_)
+        | enums::Chat::Community(_)
+        | enums::Chat::CommunityForbidden(_) => (rights, Problem::ChatNotVisible),
     }
 }
 

@@ -26,7 +26,11 @@ const QUEUE: usize = 64;
 ///
 /// # Errors
 /// As the contract says; what fails later ends the stream.
-pub async fn watch(core: Arc<Core>, lease: Verified, request: pb::WatchMessagesRequest) -> Result<Batches<pb::WatchMessagesResponse>> {
+pub async fn watch(
+    core: Arc<Core>,
+    lease: Verified,
+    request: pb::WatchMessagesRequest,
+) -> Result<Batches<pb::WatchMessagesResponse>> {
     let caller = super::under_lease(&core, lease.clone()).await?;
     let chat = caller.chat(&request.chat).await?;
     let mut updates = core.connections.events(LineId::Account(lease.account_id)).updates;
