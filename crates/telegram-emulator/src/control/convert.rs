@@ -10,7 +10,7 @@ use crate::error::RpcError;
 use crate::faults::{ActiveFault, Fault, FaultFilter, FaultKind, Hold, HoldPoint};
 use crate::handle::{ChatFacts, ControlError, MemberFacts, UserFacts};
 use crate::recorder::{Call, CallFilter, CallState, ConnectionEnd, ConnectionRecord, Effect, Overlap};
-use crate::world::{ChatKind, InvitePrivacy, LastSeen, MediaKind, MessagePrivacy, Standing};
+use crate::world::{AdminRights, ChatKind, InvitePrivacy, LastSeen, MediaKind, MessagePrivacy, Standing};
 
 /// Absent and 0 both mean "not said".
 pub(super) fn some(id: i64) -> Option<i64> {
@@ -157,6 +157,21 @@ pub(super) fn inside(standing: pb::Standing) -> Result<Standing, ControlError> {
         pb::Standing::Restricted => Ok(Standing::Restricted),
         pb::Standing::Left | pb::Standing::Kicked => Err(invalid("that is no member")),
     }
+}
+
+pub(super) fn admin_rights(rights: impl Iterator<Item = pb::AdminRight>) -> Result<AdminRights, ControlError> {
+    let mut all = AdminRights::default();
+    for right in rights {
+        all.0 |= match right {
+            pb::AdminRight::Unspecified => return Err(invalid("that is no right")),
+            pb::AdminRight::InviteUsers => AdminRights::INVITE_USERS.0,
+            pb::AdminRight::BanUsers => AdminRights::BAN_USERS.0,
+            pb::AdminRight::PostMessages => AdminRights::POST_MESSAGES.0,
+            pb::AdminRight::DeleteMessages => AdminRights::DELETE_MESSAGES.0,
+            pb::AdminRight::ChangeInfo => AdminRights::CHANGE_INFO.0,
+        };
+    }
+    Ok(all)
 }
 
 impl From<MemberFacts> for pb::Member {

@@ -8,11 +8,11 @@ use tgmesh_proto::emulator::v1 as pb;
 use tgmesh_proto::emulator::v1::emulator_service_server::EmulatorService;
 use tonic::{Request, Response, Status};
 
-use super::convert::{call_filter, fault, inside, invite_privacy, media, message_privacy, some};
+use super::convert::{admin_rights, call_filter, fault, inside, invite_privacy, media, message_privacy, some};
 use crate::emulator::Info;
 use crate::error::RpcError;
 use crate::faults::Release;
-use crate::handle::{Handle, NewUser, Post};
+use crate::handle::{ChatRules, Handle, NewUser, Post};
 use crate::world::Standing;
 
 /// Items of one message of a stream.
@@ -162,8 +162,29 @@ impl EmulatorService for Service {
 
     async fn add_member(&self, request: Request<pb::AddMemberRequest>) -> Answer<pb::AddMemberResponse> {
         let request = request.get_ref();
-        self.handle.set_standing(request.chat_id, request.user_id, inside(request.standing())?)?;
+        match inside(request.standing())? {
+            Standing::Admin => {
+                let rights = admin_rights(request.admin_rights())?;
+                self.handle.set_admin(request.chat_id, request.user_id, rights)?;
+            }
+            standing => self.handle.set_standing(request.chat_id, request.user_id, standing)?,
+        }
         Ok(Response::new(pb::AddMemberResponse {}))
+    }
+
+    async fn set_chat_rules(&self, request: Request<pb::SetChatRulesRequest>) -> Answer<pb::SetChatRulesResponse> {
+        let request = request.get_ref();
+        let rules = ChatRules {
+            members_may_invite: request.members_may_invite,
+            members_may_write: request.members_may_write,
+            restricted: request.restricted,
+            members_hidden: request.members_hidden,
+            join_by_request: request.join_by_request,
+            slow_mode: request.slow_mode_seconds.map(|seconds| i32::try_from(seconds).unwrap_or(i32::MAX)),
+            member_limit: request.member_limit,
+        };
+        self.handle.set_chat_rules(request.chat_id, &rules)?;
+        Ok(Response::new(pb::SetChatRulesResponse {}))
     }
 
     async fn remove_member(&self, request: Request<pb::RemoveMemberRequest>) -> Answer<pb::RemoveMemberResponse> {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 pub use facts::{ChatFacts, MemberFacts, UserFacts};
-pub use world::{NewUser, Post};
+pub use world::{ChatRules, NewUser, Post};
 
 use crate::error::RpcError;
 use crate::faults::{ActiveFault, Fault, Hold, Release};

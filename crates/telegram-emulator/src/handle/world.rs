@@ -2,7 +2,10 @@
 
 use super::{ControlError, Handle};
 use crate::methods::Event;
-use crate::world::{ChatKind, Draft, InvitePrivacy, MediaKind, MessagePrivacy, Standing, User, Written, parse_phone};
+use crate::world::{
+    AdminRights, BannedRights, ChatKind, Details, Draft, InvitePrivacy, MediaKind, MessagePrivacy, Standing, User,
+    Written, parse_phone,
+};
 
 /// A user to be made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,6 +32,25 @@ pub struct NewUser {
     pub invites: InvitePrivacy,
     /// Who may write.
     pub messages: MessagePrivacy,
+}
+
+/// Changes of what a chat allows; `None` leaves it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ChatRules {
+    /// Ordinary members may invite.
+    pub members_may_invite: Option<bool>,
+    /// Ordinary members may write.
+    pub members_may_write: Option<bool>,
+    /// Refuses everything with `CHAT_RESTRICTED`.
+    pub restricted: Option<bool>,
+    /// Only administrators see the member list.
+    pub members_hidden: Option<bool>,
+    /// Joining has to be approved.
+    pub join_by_request: Option<bool>,
+    /// Seconds between two messages of one member; 0 for none.
+    pub slow_mode: Option<i32>,
+    /// Members that fit in.
+    pub member_limit: Option<u32>,
 }
 
 /// A message to be written by somebody of the world.
@@ -164,6 +186,34 @@ impl Handle {
             state.world.seat(chat, user, 0, standing, now);
         }
         self.kernel().deliver(&mut state, &events, None);
+        Ok(())
+    }
+
+    /// Makes a user an administrator with exactly these rights.
+    pub fn set_admin(&self, chat: i64, user: i64, rights: AdminRights) -> Result<(), ControlError> {
+        self.set_standing(chat, user, Standing::Admin)?;
+        let mut state = self.kernel().lock();
+        let by = state.world.chat(chat).map_or(0, |chat| chat.creator);
+        state.world.set_details(chat, user, Details { admin: rights, by, ..Details::default() });
+        Ok(())
+    }
+
+    /// Changes what a chat allows.
+    pub fn set_chat_rules(&self, chat: i64, rules: &ChatRules) -> Result<(), ControlError> {
+        let mut state = self.kernel().lock();
+        let chat = state.world.chat_mut(chat).ok_or_else(|| ControlError::NotFound(format!("chat {chat}")))?;
+        let mut ban = |right: BannedRights, may: Option<bool>| match may {
+            Some(true) => chat.default_banned.0 &= !right.0,
+            Some(false) => chat.default_banned.0 |= right.0,
+            None => {}
+        };
+        ban(BannedRights::INVITE_USERS, rules.members_may_invite);
+        ban(BannedRights::SEND_MESSAGES, rules.members_may_write);
+        chat.restricted = rules.restricted.unwrap_or(chat.restricted);
+        chat.members_hidden = rules.members_hidden.unwrap_or(chat.members_hidden);
+        chat.join_by_request = rules.join_by_request.unwrap_or(chat.join_by_request);
+        chat.slow_mode = rules.slow_mode.unwrap_or(chat.slow_mode);
+        chat.member_limit = rules.member_limit.unwrap_or(chat.member_limit);
         Ok(())
     }
 

@@ -5,7 +5,8 @@ use std::time::Duration;
 use crate::support::{Client, Failure, emulator, soon};
 use grammers_tl_types::{enums, functions as f, types as t};
 use telegram_emulator::{
-    CallFilter, CallState, Effect, Fault, FaultFilter, FaultKind, Handle, Release, RpcError, Standing,
+    AdminRights, CallFilter, CallState, ChatRules, Effect, Fault, FaultFilter, FaultKind, Handle, Release, RpcError,
+    Standing,
 };
 use tgmesh_proto::emulator::v1 as pb;
 use tgmesh_proto::emulator::v1::emulator_service_client::EmulatorServiceClient;
@@ -225,6 +226,31 @@ async fn the_recorder_tells_what_happened_in_which_order() {
     emulator.shutdown().await;
 }
 
+#[tokio::test]
+async fn rights_and_rules_change_while_clients_work() {
+    let emulator = emulator(|_| ()).await;
+    let handle = emulator.handle();
+    let mut client = Client::login(&emulator, ADA, [1; 256]).await;
+    let refused = |name: &str| Failure::Rpc(if name == "CHAT_ADMIN_INVITE_REQUIRED" { 403 } else { 400 }, name.into());
+    let closed = ChatRules { members_may_invite: Some(false), ..ChatRules::default() };
+    handle.set_chat_rules(DESTINATION, &closed).unwrap();
+    handle.set_admin(DESTINATION, ADA, AdminRights::DELETE_MESSAGES).unwrap();
+    let error = client.invite("destination_group", "target_willing").await.unwrap_err();
+    assert_eq!(error, refused("CHAT_ADMIN_INVITE_REQUIRED"));
+    handle.set_standing(DESTINATION, ADA, Standing::Member).unwrap();
+    let error = client.invite("destination_group", "target_willing").await.unwrap_err();
+    assert_eq!(error, refused("CHAT_ADMIN_REQUIRED"));
+    let full = ChatRules { members_may_invite: Some(true), member_limit: Some(1), ..ChatRules::default() };
+    handle.set_chat_rules(DESTINATION, &full).unwrap();
+    let error = client.invite("destination_group", "target_willing").await.unwrap_err();
+    assert_eq!(error, refused("USERS_TOO_MUCH"));
+    let restricted = ChatRules { restricted: Some(true), ..ChatRules::default() };
+    handle.set_chat_rules(DESTINATION, &restricted).unwrap();
+    let error = client.invite("destination_group", "target_willing").await.unwrap_err();
+    assert_eq!(error, refused("CHAT_RESTRICTED"));
+    emulator.shutdown().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_control_api_does_it_all_over_a_channel() {
     let emulator = emulator(|config| config.control = Some("127.0.0.1:0".parse().unwrap())).await;
@@ -245,7 +271,9 @@ async fn the_control_api_does_it_all_over_a_channel() {
 
     let created = pb::CreateUserRequest { phone: "+49 30 555 1234".into(), ..Default::default() };
     let user = api.create_user(created).await.unwrap().into_inner().user.unwrap();
-    api.add_member(pb::AddMemberRequest { chat_id: DESTINATION, user_id: user.id, standing: 0 }).await.unwrap();
+    api.add_member(pb::AddMemberRequest { chat_id: DESTINATION, user_id: user.id, ..Default::default() })
+        .await
+        .unwrap();
     assert_eq!(emulator.handle().standing(DESTINATION, user.id).unwrap(), Some(Standing::Member));
 
     let fault = pb::Fault {
