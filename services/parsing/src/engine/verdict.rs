@@ -1,6 +1,7 @@
 //! What an error of the integration service means for a task. Pure: by the
 //! reason's name, never by its text.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tgmesh_proto::ErrorReason;
@@ -13,6 +14,8 @@ const MOST_FAULTS: i32 = 8;
 /// Longest time between two tries. An account may become free earlier than
 /// was foretold: somebody may add one.
 const LONGEST: Duration = Duration::from_secs(30);
+/// Denials in a row, all for want of rights, after which nobody can see the chat.
+const MOST_BLIND: i32 = 2;
 /// Longest time between two waits for an account.
 const SOON: Duration = Duration::from_secs(4);
 
@@ -72,13 +75,11 @@ pub fn verdict(status: &Status, strikes: i32) -> Verdict {
             0 => Verdict::Again,
             _ => wait(waiting::Reason::Account, format!("the account was lost: {}", status.message())),
         },
-        R::NoAccountAvailable | R::QuotaExceeded => Verdict::Wait {
-            reason: waiting::Reason::Account,
-            foretold: retry_after,
-            // The wait for an account was long already: back into the queue.
-            retry: retry_after.unwrap_or(SOON).min(backoff(strikes)).min(SOON),
-            detail: no_account(failure.reason, &failure.metadata),
-        },
+        R::NoAccountAvailable => no_account(status, &failure, strikes),
+        R::QuotaExceeded => {
+            let limit = failure.metadata.get("limit").map_or("of reading", String::as_str);
+            wait(waiting::Reason::Account, format!("the limit {limit} of the account is used up"))
+        }
         R::FloodWait => match strikes {
             // Another account may go on at once.
             0 => Verdict::Again,
@@ -129,22 +130,31 @@ fn no_reason(status: &Status, strikes: i32) -> Verdict {
     Verdict::Fail { reason: ErrorReason::Internal.as_reason(), detail: status.message().to_owned() }
 }
 
-/// The accounts that cannot be had, by reason.
-fn no_account(reason: ErrorReason, metadata: &std::collections::HashMap<String, String>) -> String {
-    if reason == ErrorReason::QuotaExceeded {
-        let limit = metadata.get("limit").map(String::as_str).unwrap_or("of reading");
-        return format!("the limit {limit} of the account is used up");
+/// No account can be had: metadata count them by reason.
+fn no_account(status: &Status, failure: &tgmesh_proto::status::Failure, strikes: i32) -> Verdict {
+    let counted = |(reason, count): (&String, &String)| {
+        let count: u64 = count.parse().ok().filter(|count| *count > 0)?;
+        Some((reason.clone(), count))
+    };
+    let counts: BTreeMap<String, u64> = failure.metadata.iter().filter_map(counted).collect();
+    let only = |reason: &str| counts.len() == 1 && counts.contains_key(reason);
+    // Rights are asked for in the background, so the first answers may be old.
+    if only("no_rights") && strikes >= MOST_BLIND {
+        return Verdict::Fail {
+            reason: ErrorReason::ChatNotVisible.as_reason(),
+            detail: "no account of the workspace can see the chat".to_owned(),
+        };
     }
-    let mut counts: Vec<String> = metadata
-        .iter()
-        .filter(|(_, count)| count.parse::<u64>().is_ok_and(|count| count > 0))
-        .map(|(reason, count)| format!("{} {count}", reason.replace('_', " ")))
-        .collect();
-    counts.sort();
-    if counts.is_empty() {
-        "no account is free".to_owned()
-    } else {
-        format!("no account is free: {}", counts.join(", "))
+    let list: Vec<String> =
+        counts.iter().map(|(reason, count)| format!("{} {count}", reason.replace('_', " "))).collect();
+    let detail =
+        if list.is_empty() { status.message().to_owned() } else { format!("no account is free: {}", list.join(", ")) };
+    Verdict::Wait {
+        reason: if only("flood_wait") { waiting::Reason::FloodWait } else { waiting::Reason::Account },
+        foretold: failure.retry_after,
+        // The wait for an account was long already: back into the queue.
+        retry: failure.retry_after.unwrap_or(SOON).min(backoff(strikes)).min(SOON),
+        detail,
     }
 }
 
@@ -231,6 +241,35 @@ mod tests {
         assert_eq!(detail, "no account is free: flood wait 1, leased 2");
         // Told in full, tried earlier.
         assert_eq!((foretold, retry), (Some(Duration::from_secs(900)), Duration::from_secs(4)));
+    }
+
+    #[test]
+    fn accounts_that_all_wait_for_telegram_say_so() {
+        let flooded = tgmesh_proto::status::status(ErrorReason::NoAccountAvailable, "x").with("flood_wait", 3).build();
+        let Verdict::Wait { reason, .. } = verdict(&flooded, 0) else { panic!("it waits") };
+        assert_eq!(reason, waiting::Reason::FloodWait);
+    }
+
+    #[test]
+    fn a_chat_that_no_account_can_read_is_not_visible() {
+        let none = |others: u32| {
+            tgmesh_proto::status::status(ErrorReason::NoAccountAvailable, "x")
+                .with("no_rights", 2)
+                .with("leased", others)
+                .with("earliest_time", "2026-01-01T00:00:00Z")
+                .build()
+        };
+        assert!(matches!(verdict(&none(0), MOST_BLIND - 1), Verdict::Wait { .. }));
+        let Verdict::Fail { reason, .. } = verdict(&none(0), MOST_BLIND) else { panic!("it fails") };
+        assert_eq!(reason, "CHAT_NOT_VISIBLE");
+        assert!(matches!(verdict(&none(1), 100), Verdict::Wait { .. }), "one that is leased may see it");
+    }
+
+    #[test]
+    fn a_workspace_without_accounts_is_told_so() {
+        let none = tgmesh_proto::status::status(ErrorReason::NoAccountAvailable, "the workspace has none").build();
+        let Verdict::Wait { detail, .. } = verdict(&none, 0) else { panic!("it waits") };
+        assert_eq!(detail, "the workspace has none");
     }
 
     #[test]

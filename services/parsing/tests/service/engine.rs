@@ -3,12 +3,10 @@
 //! The integration service is a stand-in here, since the real one cannot be
 //! told to fail at a given page; the black-box tests run with the real one.
 
-mod support;
-
 use std::time::Duration;
 
-use support::integration::{fault, group, message, stale};
-use support::{PATIENCE, World, on_both_databases};
+use crate::support::integration::{fault, group, message, stale};
+use crate::support::{PATIENCE, World, on_both_databases};
 use tgmesh_proto::ErrorReason;
 use tgmesh_proto::parsing::v1 as wire;
 use tgmesh_proto::parsing::v1::ParseKind;
@@ -78,7 +76,7 @@ async fn what_passes_is_waited_for_and_never_a_failure(database: TestDatabase) -
         .await?;
     let waiting = waiting.waiting.expect("it waits");
     assert_eq!(waiting.reason(), waiting::Reason::Account);
-    assert!(waiting.until_time.is_some() && waiting.detail.contains("no account is free"), "{waiting:?}");
+    assert!(waiting.until_time.is_some() && waiting.detail == "as the script says", "{waiting:?}");
     let task = user
         .until(&id, "it to wait for telegram", |task| {
             task.waiting.as_ref().is_some_and(|waiting| waiting.reason() == waiting::Reason::Dependency)
@@ -201,7 +199,7 @@ async fn a_process_that_stops_hands_its_tasks_over(database: TestDatabase) -> an
 
 async fn two_replicas_never_run_one_task_twice(database: TestDatabase) -> anyhow::Result<()> {
     let world = World::new(database, group(200)).await?;
-    let (first, second) = (world.start().await?, world.start().await?);
+    let (first, second) = (world.start_with(60).await?, world.start_with(60).await?);
     let mut user = world.user(&first, 10)?;
     let mut ids = Vec::new();
     for _ in 0..12 {

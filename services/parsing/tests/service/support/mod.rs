@@ -5,8 +5,8 @@ pub mod integration;
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::integration::Integration;
 use anyhow::Context as _;
-use integration::Integration;
 use service_kit::SharedClock;
 use service_kit::client::{ServiceChannel, TokenSource, UserChannel};
 use service_kit::clock::{SystemClock, new_id};
@@ -100,9 +100,14 @@ impl World {
 
     /// Starts the service over the world's database.
     pub async fn start(&self) -> anyhow::Result<Running> {
+        self.start_with(1).await
+    }
+
+    /// Starts it with claims of so many seconds.
+    pub async fn start_with(&self, claim_ttl_s: u64) -> anyhow::Result<Running> {
         let config = Config {
             server: server_config(),
-            engine: EngineConfig { claim_ttl_s: 1, lease_wait_s: 1, ..EngineConfig::default() },
+            engine: EngineConfig { claim_ttl_s, lease_wait_s: 1, ..EngineConfig::default() },
         };
         let deps = Dependencies {
             db: self.db.clone(),
