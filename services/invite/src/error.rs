@@ -21,6 +21,14 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
+    /// The same, of an item of a list.
+    #[error("{field}: {problem}")]
+    Item {
+        /// Path of the item.
+        field: String,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// No such campaign in the workspace.
     #[error("there is no such campaign")]
     CampaignNotFound,
@@ -108,6 +116,9 @@ impl From<Error> for Status {
             Error::Field { field, problem } => {
                 plain(ErrorReason::FieldInvalid).with("field", field).violation(field, problem).build()
             }
+            Error::Item { field, problem } => {
+                plain(ErrorReason::FieldInvalid).with("field", &field).violation(field, problem).build()
+            }
             Error::CampaignNotFound => plain(ErrorReason::CampaignNotFound).build(),
             Error::TargetNotFound => plain(ErrorReason::TargetNotFound).build(),
             Error::AudienceNotFound => plain(ErrorReason::AudienceNotFound).build(),
@@ -167,6 +178,7 @@ mod tests {
         let upstream = status(ErrorReason::ChatNotFound, "no").with("x", 1).build();
         for (error, reason) in [
             (Error::field("chat", "is no chat"), ErrorReason::FieldInvalid),
+            (Error::Item { field: "people[1]".into(), problem: "is empty".into() }, ErrorReason::FieldInvalid),
             (Error::CampaignNotFound, ErrorReason::CampaignNotFound),
             (Error::TargetNotFound, ErrorReason::TargetNotFound),
             (Error::AudienceNotFound, ErrorReason::AudienceNotFound),
