@@ -1,0 +1,8 @@
+//! The binary `tgmesh`: starts any service or all of them, the emulator, the
+//! demo, and the operator's commands. As a library, for the tests: the same
+//! functions that the binary calls.
+
+pub mod config;
+pub mod launch;
+pub mod local;
+pub mod network;
