@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use sea_orm::sea_query::{Expr, LikeExpr, OnConflict, Query};
 use sea_orm::{
     ColumnTrait as _, ConnectionTrait, DbErr, EntityTrait as _, ExprTrait as _, FromQueryResult, IntoActiveModel as _,
-    QueryFilter as _, QueryOrder as _, QuerySelect as _,
+    PaginatorTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
 };
 use service_kit::clock::new_id;
 use service_kit::{SharedClock, Time};
@@ -101,7 +101,9 @@ pub async fn record(
     Ok(recorded)
 }
 
-/// A row that is there already takes the activity of the one that was to be added.
+/// A row that is there already takes the activity of the one that was to be
+/// added, and what addresses the person if it has nothing: Telegram first shows
+/// some without an access hash that is good for anything.
 fn grow() -> OnConflict {
     let excluded = |column: &str| Expr::cust(format!("excluded.{column}"));
     let stored = |column: Column| Expr::col((Entity, column));
@@ -110,9 +112,15 @@ fn grow() -> OnConflict {
         excluded("last_active_at"),
     )
     .finally(stored(Column::LastActiveAt));
+    let or_added = |column: Column, name: &str| {
+        let lacks = stored(Column::SkipReason).eq(0).and(stored(Column::AccountId).is_null());
+        Expr::case(lacks, excluded(name)).finally(stored(column))
+    };
     OnConflict::columns([Column::TaskId, Column::UserId])
         .value(Column::Activity, stored(Column::Activity).add(excluded("activity")))
         .value(Column::LastActiveAt, later)
+        .value(Column::AccountId, or_added(Column::AccountId, "account_id"))
+        .value(Column::Sealed, or_added(Column::Sealed, "sealed"))
         .to_owned()
 }
 
@@ -307,6 +315,13 @@ pub async fn tasks_with(conn: &impl ConnectionTrait, owner: Uuid, users: &[i64])
         }
     }
     Ok(all)
+}
+
+/// How many results a task has, by its rows, and how many it has left out.
+pub async fn count(conn: &impl ConnectionTrait, owner: Uuid, task_id: Uuid) -> Result<(u64, u64), DbErr> {
+    let rows = || Entity::find().filter(Column::TaskId.eq(task_id)).filter(Column::WorkspaceId.eq(owner));
+    let kept = rows().filter(Column::Seq.gt(0)).count(conn).await?;
+    Ok((kept, rows().filter(Column::Seq.is_null()).count(conn).await?))
 }
 
 /// Deletes everything a task found.
