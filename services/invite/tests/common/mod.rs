@@ -192,7 +192,7 @@ impl Service {
             request_id: self.id(),
             kind: CampaignKind::InviteToChat as i32,
             chat: "@rustberlin".into(),
-            audience: Some(Audience { source: Some(Source::Inline(InlineAudience { entries: people.to_vec() })) }),
+            audience: Some(Audience { source: Some(Source::Inline(InlineAudience { entries: people.to_vec() })), limit: 0 }),
             consent_basis: ConsentBasis::OptIn as i32,
             ..Default::default()
         }
