@@ -80,6 +80,9 @@ pub enum Error {
     /// The caller's own stream failed.
     #[error("the caller's stream failed: {}", .0.message())]
     Caller(Box<Status>),
+    /// A call was cut off before it had an effect.
+    #[error("the call was cut off before it had an effect: make it again with another request_id")]
+    Interrupted,
     /// The process is going down.
     #[error("this replica is shutting down: call again")]
     ShuttingDown,
@@ -156,6 +159,7 @@ impl From<Error> for Status {
                 }
             },
             Error::Caller(status) => *status,
+            Error::Interrupted => plain(ErrorReason::Conflict).build(),
             Error::ShuttingDown => plain(ErrorReason::ShuttingDown).build(),
             Error::Db(error) => {
                 tracing::error!(%error, "the database failed");
@@ -197,6 +201,7 @@ mod tests {
             (Error::Db(DbErr::Custom("x".into())), ErrorReason::Internal),
             (Error::Upstream(Box::new(upstream)), ErrorReason::ChatNotFound),
             (Error::Upstream(Box::new(Status::from_error("x".into()))), ErrorReason::Internal),
+            (Error::Interrupted, ErrorReason::Conflict),
             (Error::ShuttingDown, ErrorReason::ShuttingDown),
             (Error::Internal("x"), ErrorReason::Internal),
         ] {

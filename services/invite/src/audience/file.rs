@@ -240,7 +240,9 @@ mod tests {
         Ok(rows)
     }
 
-    fn csv(text: &str) -> Result<Vec<(i64, Result<String, String>)>, String> {
+    type Keys = (i64, Result<String, String>);
+
+    fn csv(text: &str) -> Result<Vec<Keys>, String> {
         let rows = import(AudienceFormat::Csv, text.as_bytes(), 5)?;
         Ok(rows.into_iter().map(|(line, row)| (line, row.map(|person| person.keys().join(" ")))).collect())
     }

@@ -101,7 +101,8 @@ async fn build(
     let readiness = readiness::ask(app, who.acting(), chat).await?;
     let seen = readiness.visible()?;
     let kind = Kind::Targets { chat_id: seen.chat_id, source };
-    let mut import = Import::begin(app.clone(), who.workspace_id, kind, 0).await?;
+    let limit = if audience.limit > 0 { i64::from(audience.limit) } else { i64::MAX };
+    let mut import = Import::begin(app.clone(), who.workspace_id, kind, 0).await?.limited(limit);
     let filled = fill(app, who, audience, &mut import).await;
     let answer = match (filled, slot) {
         (Ok(()), Some(slot)) => save(app, who, request, chat, seen, &import, slot).await,

@@ -175,8 +175,12 @@ impl InviteService for Api {
         later("ExportReport")
     }
 
-    async fn test_invite(&self, _: Request<TestInviteRequest>) -> Answer<TestInviteResponse> {
-        later("TestInvite")
+    async fn test_invite(&self, request: Request<TestInviteRequest>) -> Answer<TestInviteResponse> {
+        self.whole(
+            request,
+            |app, who, request| async move { campaigns::try_one::test_invite(&app, who, request).await },
+        )
+        .await
     }
 
     async fn get_dashboard(&self, _: Request<GetDashboardRequest>) -> Answer<GetDashboardResponse> {

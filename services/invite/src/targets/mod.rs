@@ -121,7 +121,7 @@ impl Person {
             last_name: clip(&person.last_name),
             peers: peers.collect(),
         };
-        if found.key().is_none() || !(found.is_open() || !found.peers.is_empty()) {
+        if found.key().is_none() || (!found.is_open() && found.peers.is_empty()) {
             return Err("has no username, no phone number, and no account that can address him".to_owned());
         }
         Ok(found.named())

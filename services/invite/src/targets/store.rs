@@ -121,12 +121,13 @@ async fn insert_peers(
         .into_iter()
         .filter_map(|(key, account_id, sealed)| {
             let target_id = *targets.get(&key)?;
-            seen.insert((target_id, account_id)).then(|| peer::ActiveModel {
+            let row = peer::ActiveModel {
                 target_id: Set(target_id),
                 account_id: Set(account_id),
                 campaign_id: Set(campaign_id),
                 sealed: Set(sealed),
-            })
+            };
+            seen.insert((target_id, account_id)).then_some(row)
         })
         .collect();
     if rows.is_empty() {
