@@ -89,7 +89,7 @@ pub fn verdict(status: &Status, strikes: i32) -> Verdict {
             _ => Verdict::Wait {
                 reason: waiting::Reason::FloodWait,
                 foretold: retry_after,
-                retry: retry_after.unwrap_or(LONGEST_FLOOD).min(flood_backoff(strikes)),
+                retry: retry_after.map_or(backoff(strikes), |after| after.min(flood_backoff(strikes))),
                 detail: "telegram demands a wait before more is read".to_owned(),
             },
         },
