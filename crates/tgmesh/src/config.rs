@@ -124,6 +124,8 @@ pub struct Addresses {
     pub integration: String,
     /// The parsing service.
     pub parsing: String,
+    /// The invite service.
+    pub invite: String,
 }
 
 /// Where a service's rows are.

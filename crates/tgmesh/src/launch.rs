@@ -247,8 +247,12 @@ fn trusted(config: &Config) -> anyhow::Result<TrustedKeys> {
     Ok(trusted)
 }
 
-/// Written aside and moved into place: whoever sees the file sees all of it.
-fn write_ready(file: &Path, served: &Served) -> anyhow::Result<()> {
+/// Writes where everything is served: aside, then moved into place, so that
+/// whoever sees the file sees all of it.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn write_ready(file: &Path, served: &Served) -> anyhow::Result<()> {
     let aside = file.with_extension("tmp");
     std::fs::write(&aside, serde_json::to_vec_pretty(served)?)
         .and_then(|()| std::fs::rename(&aside, file))

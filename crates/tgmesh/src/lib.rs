@@ -2,6 +2,7 @@
 //! demo, and the operator's commands. As a library, for the tests: the same
 //! functions that the binary calls.
 
+pub mod cli;
 pub mod config;
 pub mod launch;
 pub mod local;
