@@ -14,9 +14,7 @@ use uuid::Uuid;
 
 use super::entity::{Column, Entity, Model};
 use crate::person::{Person, search_pattern};
-
-/// Rows of one statement: far below the parameters that either database takes.
-const ROWS: usize = 500;
+use crate::rows::{filled, pieces};
 
 /// A person met in a source, once a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,7 +92,7 @@ pub async fn record(
         }
         rows.push(row(place, sighting, seq, new_id(&**clock), now));
     }
-    for chunk in rows.chunks(ROWS) {
+    for chunk in pieces(&rows) {
         let rows = chunk.iter().cloned().map(Model::into_active_model);
         Entity::insert_many(rows).on_conflict(grow()).exec_without_returning(conn).await?;
     }
@@ -170,12 +168,13 @@ async fn known(
     sightings: &[Sighting],
 ) -> Result<HashMap<i64, Known>, DbErr> {
     let mut known = HashMap::new();
-    for chunk in sightings.chunks(ROWS) {
+    let users: Vec<i64> = sightings.iter().map(|sighting| sighting.person.user_id).collect();
+    for users in filled(&users) {
         let rows = Entity::find()
             .select_only()
             .columns([Column::UserId, Column::SkipReason, Column::AccountId])
             .filter(Column::TaskId.eq(place.task_id))
-            .filter(Column::UserId.is_in(chunk.iter().map(|sighting| sighting.person.user_id)))
+            .filter(Column::UserId.is_in(users))
             .into_model::<Known>()
             .all(conn)
             .await?;
@@ -294,7 +293,7 @@ pub async fn stats(conn: &impl ConnectionTrait, owner: Uuid, task_id: Uuid) -> R
 pub async fn tasks_with(conn: &impl ConnectionTrait, owner: Uuid, users: &[i64]) -> Result<Vec<(i64, Uuid)>, DbErr> {
     use crate::tasks::entity as tasks;
     let mut all = Vec::new();
-    for chunk in users.chunks(ROWS) {
+    for users in filled(users) {
         // From the owner's tasks, so that each look is one by the primary key.
         let query = Query::select()
             .column((Entity, Column::UserId))
@@ -304,7 +303,7 @@ pub async fn tasks_with(conn: &impl ConnectionTrait, owner: Uuid, users: &[i64])
                 Entity,
                 Expr::col((Entity, Column::TaskId))
                     .equals((tasks::Entity, tasks::Column::Id))
-                    .and(Expr::col((Entity, Column::UserId)).is_in(chunk.iter().copied())),
+                    .and(Expr::col((Entity, Column::UserId)).is_in(users)),
             )
             .and_where(Expr::col((tasks::Entity, tasks::Column::WorkspaceId)).eq(owner))
             .and_where(Expr::col((Entity, Column::Seq)).gt(0))
