@@ -449,27 +449,50 @@ async fn one_person_can_be_tried() {
     .await;
 }
 
+/// An audience that turns out to be too large leaves nothing.
+#[tokio::test]
+async fn half_a_campaign_is_never_seen() {
+    on_each(|db| async move {
+        let mut config = common::config();
+        (config.import.batch, config.import.max_rows) = (3, 10);
+        let mut service = Service::start_with(config, db, World::start(1).await).await;
+        let request = service.request(&people(20));
+        assert_eq!(reason(service.client.create_campaign(request).await), ErrorReason::FileInvalid);
+        for table in ["campaigns", "targets", "stagings", "requests"] {
+            assert_eq!(rows(&service, table).await, 0, "{table}");
+        }
+        service.stop().await;
+    })
+    .await;
+}
+
 /// A process that dies while it builds a campaign: nothing is seen of it, and
 /// its rows are swept.
 #[tokio::test]
-async fn half_a_campaign_is_never_seen() {
-    for TestDb { db, .. } in &databases().await {
+async fn killed_while_it_builds_a_campaign() {
+    on_each(|db| async move {
         let mut config = common::config();
-        config.import.batch = 3;
-        config.import.staging_s = 0;
+        (config.import.batch, config.import.staging_s) = (5, 0);
         let mut service = Service::start_with(config.clone(), db.clone(), World::start(1).await).await;
-
-        let mut cut = config.clone();
-        cut.import.max_rows = 10;
-        let other = Service::start_with(cut, db.clone(), service.world.clone()).await;
-        let mut client = other.client.clone();
-        let request = service.request(&people(20));
-        assert_eq!(reason(client.create_campaign(request).await), ErrorReason::FileInvalid);
-        assert_eq!(rows(&service, "campaigns").await, 0);
-        assert_eq!(rows(&service, "targets").await, 0, "what was staged is thrown away");
+        service.world.state().results = (0..50).map(|number| found(number, "", 100)).collect();
+        service.world.state().results_hang = true;
+        let mut request = service.request(&[]);
+        request.audience = Some(Audience { source: Some(Source::ParseTaskId(service.id())), limit: 0 });
+        let mut client = service.client.clone();
+        let call = tokio::spawn(async move { client.create_campaign(request).await });
+        while rows(&service, "targets").await == 0 {
+            tokio::task::yield_now().await;
+        }
         let all = service.client.list_campaigns(ListCampaignsRequest::default()).await.unwrap().into_inner();
         assert!(all.campaigns.is_empty());
-        other.stop().await;
+        call.abort();
+        let world = service.kill().await;
+        let service = Service::start_with(config, db, world).await;
+        while rows(&service, "targets").await + rows(&service, "target_peers").await > 0 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(rows(&service, "campaigns").await, 0);
         service.stop().await;
-    }
+    })
+    .await;
 }

@@ -1,9 +1,12 @@
 //! The parsing service of the test world: one task with the results it was given.
 
+use std::pin::Pin;
+
 use tgmesh_proto::ErrorReason;
 use tgmesh_proto::parsing::v1::parsing_service_server::ParsingService;
 use tgmesh_proto::parsing::v1::*;
 use tgmesh_proto::status::status;
+use tokio_stream::{Stream, StreamExt as _};
 use tonic::{Request, Response, Status};
 
 use super::stub::never;
@@ -13,7 +16,7 @@ use super::world::{None_, World};
 impl ParsingService for World {
     type SearchCommunitiesStream = None_<SearchCommunitiesResponse>;
     type WatchParseTaskStream = None_<WatchParseTaskResponse>;
-    type StreamResultsStream = tokio_stream::Iter<std::vec::IntoIter<Result<StreamResultsResponse, Status>>>;
+    type StreamResultsStream = Pin<Box<dyn Stream<Item = Result<StreamResultsResponse, Status>> + Send>>;
     type ExportResultsStream = None_<ExportResultsResponse>;
 
     async fn get_parse_task(
@@ -43,12 +46,14 @@ impl ParsingService for World {
             }
             let cursor = end.to_string().into_bytes();
             out.push(Ok(StreamResultsResponse { results: chunk.to_vec(), cursor }));
-            if from == 0 && number == 1 {
+            if from == 0 && number == 1 && !self.state().results_hang {
                 out.push(Err(status(ErrorReason::ShuttingDown, "go on elsewhere").build()));
                 break;
             }
         }
-        Ok(Response::new(tokio_stream::iter(out)))
+        let hangs = self.state().results_hang;
+        let sent = tokio_stream::iter(out);
+        Ok(Response::new(if hangs { Box::pin(sent.chain(tokio_stream::pending())) } else { Box::pin(sent) }))
     }
 
     async fn search_communities(

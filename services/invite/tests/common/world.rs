@@ -61,6 +61,8 @@ pub struct State {
     pub chat_visible: bool,
     pub problems: HashMap<Uuid, account_readiness::Problem>,
     pub results: Vec<ParseResult>,
+    /// Whether the stream of results stops in the middle without ending.
+    pub results_hang: bool,
     script: Option<Script>,
 }
 
