@@ -157,10 +157,11 @@ async fn campaigns_share_an_account() {
         service.start_campaign(&second.id).await;
         service.until_done(&first.id).await;
         service.until_done(&second.id).await;
-        let state = service.world.state();
-        let turns = state.calls.windows(2).filter(|pair| pair[0].1[..5] != pair[1].1[..5]).count();
+        let turns = {
+            let state = service.world.state();
+            state.calls.windows(2).filter(|pair| pair[0].1[..5] != pair[1].1[..5]).count()
+        };
         assert!(turns > 5, "the account changed hands only {turns} times");
-        drop(state);
         service.stop().await;
     })
     .await;
