@@ -35,6 +35,9 @@ pub struct EngineConfig {
     /// How long one request for an account waits at the integration service,
     /// in milliseconds; at most 110000.
     pub acquire_wait_ms: u64,
+    /// How long an account is held without a renewal, in milliseconds, 1000 to
+    /// 600000: after a crash it is free again after so long.
+    pub lease_ttl_ms: u64,
     /// An account that must wait longer than this between two targets is given
     /// back, in milliseconds.
     pub patience_ms: u64,
@@ -57,6 +60,7 @@ impl Default for EngineConfig {
             max_workers_per_campaign: 64,
             tick_ms: 500,
             acquire_wait_ms: 20_000,
+            lease_ttl_ms: 30_000,
             patience_ms: 5_000,
             fair_share_ms: 20_000,
             owner_ttl_ms: 10_000,
@@ -74,6 +78,11 @@ impl EngineConfig {
     /// [`EngineConfig::acquire_wait_ms`].
     pub fn acquire_wait(&self) -> Duration {
         Duration::from_millis(self.acquire_wait_ms.min(110_000))
+    }
+
+    /// [`EngineConfig::lease_ttl_ms`].
+    pub fn lease_ttl(&self) -> Duration {
+        Duration::from_millis(self.lease_ttl_ms.clamp(1_000, 600_000))
     }
 
     /// [`EngineConfig::patience_ms`].

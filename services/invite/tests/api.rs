@@ -3,7 +3,7 @@
 mod common;
 
 use common::world::{Reaction, World};
-use common::{Service, TestDb, databases, on_each, outcome, people, reason};
+use common::{Service, on_each, outcome, people, reason};
 use service_kit::identity::Acting;
 use tgmesh_proto::ErrorReason;
 use tgmesh_proto::invite::v1::audience::Source;

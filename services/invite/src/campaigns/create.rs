@@ -9,7 +9,7 @@ use service_kit::requests::{Opened, Slot};
 use tgmesh_proto::invite::v1::audience::Source;
 use tgmesh_proto::invite::v1::campaign::State;
 use tgmesh_proto::invite::v1::{
-    Audience, CampaignKind, CampaignOptions, CreateCampaignRequest, CreateCampaignResponse, ImportReport,
+    Audience, CampaignKind, CampaignOptions, ConsentBasis, CreateCampaignRequest, CreateCampaignResponse, ImportReport,
 };
 use tgmesh_proto::lease::v1::Priority;
 use tgmesh_proto::parsing::v1::parse_result::Result as Found;
@@ -85,6 +85,9 @@ fn check(request: &CreateCampaignRequest) -> Result<String, Error> {
     }
     if request.description.contains('\0') {
         return Err(Error::field("description", "must not contain a NUL character"));
+    }
+    if request.consent_basis() == ConsentBasis::Other && request.description.trim().is_empty() {
+        return Err(Error::field("description", "must name the basis of the consent"));
     }
     Ok(link.chat.to_string())
 }
@@ -336,5 +339,9 @@ mod tests {
             assert!(matches!(check(&refused), Err(Error::NotImplemented(_))), "{refused:?}");
         }
         assert!(check(&options(CampaignOptions::default())).is_ok());
+        let mut other = CreateCampaignRequest { consent_basis: ConsentBasis::Other as i32, ..request() };
+        assert!(matches!(check(&other), Err(Error::Field { field: "description", .. })));
+        other.description = "they asked at the fair".into();
+        assert!(check(&other).is_ok());
     }
 }

@@ -103,7 +103,7 @@ impl Call<'_> {
             any_of_account_ids: Some(account_id.clone()).filter(|id| !id.is_empty()).into_iter().collect(),
             none_of_account_ids: Vec::new(),
             wait: Some(duration_to_proto(WAIT)),
-            ttl: None,
+            ttl: Some(duration_to_proto(self.app.config.engine.lease_ttl())),
             work: format!("test/{}", self.slot.request_id()),
             holder: format!("invite/{}", self.app.process),
             priority: Priority::High as i32,

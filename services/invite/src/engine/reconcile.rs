@@ -189,7 +189,7 @@ async fn account(app: &App, campaign: &Campaign, only: &[Uuid]) -> Result<LeaseG
         any_of_account_ids: only.iter().map(Uuid::to_string).collect(),
         none_of_account_ids: Vec::new(),
         wait: Some(duration_to_proto(wait)),
-        ttl: None,
+        ttl: Some(duration_to_proto(app.config.engine.lease_ttl())),
         work: campaign.id.to_string(),
         holder: format!("invite/{}", app.process),
         priority: campaign.priority,

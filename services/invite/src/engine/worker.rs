@@ -147,7 +147,7 @@ impl Turn {
             any_of_account_ids: only.iter().map(Uuid::to_string).collect(),
             none_of_account_ids: Vec::new(),
             wait: Some(duration_to_proto(self.wait)),
-            ttl: None,
+            ttl: Some(duration_to_proto(self.app.config.engine.lease_ttl())),
             work: self.campaign.id.to_string(),
             holder: format!("invite/{}", self.app.process),
             priority: self.campaign.priority,
