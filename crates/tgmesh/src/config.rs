@@ -40,12 +40,14 @@ pub struct Config {
     pub emulator: Emulator,
     /// Where the services find each other.
     pub addresses: Addresses,
+    /// Where the services' rows are.
+    pub databases: Databases,
     /// The integration service.
-    pub integration: Integration,
+    pub integration: tgmesh_integration::Config,
     /// The parsing service.
-    pub parsing: Parsing,
+    pub parsing: tgmesh_parsing::Config,
     /// The invite service.
-    pub invite: Invite,
+    pub invite: tgmesh_invite::Config,
 }
 
 /// Which defaults hold, and what must be set.
@@ -138,35 +140,17 @@ pub struct Database {
     pub max_connections: u32,
 }
 
-macro_rules! service {
-    ($(#[$doc:meta])* $name:ident, $inner:ty) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, Deserialize)]
-        pub struct $name {
-            /// Where its rows are.
-            pub database: Database,
-            /// Its own settings.
-            #[serde(flatten)]
-            pub service: $inner,
-        }
-    };
+/// Where the services' rows are.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Databases {
+    /// The integration service's.
+    pub integration: Database,
+    /// The parsing service's.
+    pub parsing: Database,
+    /// The invite service's.
+    pub invite: Database,
 }
-
-service!(
-    /// The integration service.
-    Integration,
-    tgmesh_integration::Config
-);
-service!(
-    /// The parsing service.
-    Parsing,
-    tgmesh_parsing::Config
-);
-service!(
-    /// The invite service.
-    Invite,
-    tgmesh_invite::Config
-);
 
 impl Config {
     /// Reads it: defaults, then the file, then the environment.
@@ -183,7 +167,10 @@ impl Config {
         if self.profile == Profile::Production {
             for (name, database) in self.databases() {
                 let url = database.url.expose_secret();
-                ensure!(url.starts_with("postgres"), "{name}.database.url must be a postgres:// address in production");
+                ensure!(
+                    url.starts_with("postgres"),
+                    "databases.{name}.url must be a postgres:// address in production"
+                );
             }
             ensure!(!self.sealing.keys.is_empty(), "sealing.keys must be set in production");
             ensure!(!self.identity.key_dir.as_os_str().is_empty(), "identity.key_dir must be set in production");
@@ -196,8 +183,8 @@ impl Config {
     /// Pairs of settings that work, and are dangerous together.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
-        let connections = &self.integration.service.connections;
-        let lease = self.integration.service.leases.default_ttl_ms / 1_000;
+        let connections = &self.integration.connections;
+        let lease = self.integration.leases.default_ttl_ms / 1_000;
         if connections.call_timeout_s > lease {
             warnings.push(format!(
                 "integration.connections.call_timeout_s ({}) is longer than a lease lasts ({lease} s): a call may \
@@ -221,9 +208,9 @@ impl Config {
     /// Every service's database, by the service's name.
     pub fn databases(&self) -> [(&'static str, &Database); 3] {
         [
-            ("integration", &self.integration.database),
-            ("parsing", &self.parsing.database),
-            ("invite", &self.invite.database),
+            ("integration", &self.databases.integration),
+            ("parsing", &self.databases.parsing),
+            ("invite", &self.databases.invite),
         ]
     }
 
@@ -285,7 +272,7 @@ mod tests {
     #[test]
     fn production_names_what_is_missing() {
         let error = load("profile = 'production'").unwrap_err().to_string();
-        assert!(error.contains("integration.database.url"), "{error}");
+        assert!(error.contains("databases.integration.url"), "{error}");
     }
 
     #[test]
@@ -295,7 +282,7 @@ mod tests {
             "[log]\nlevel = 'x'",
             "[invite.server]\nport = 1",
             "[integration.rules]\nx = 1",
-            "[parsing.database]\nhost = 'x'",
+            "[databases.parsing]\nhost = 'x'",
             "[invite]\nx = 1",
         ] {
             assert!(load(text).is_err(), "{text}");

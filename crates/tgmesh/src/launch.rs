@@ -159,15 +159,15 @@ async fn start_one(
     match name {
         "integration" => {
             let network = telegram.context("telegram is not configured")?;
-            tasks.spawn(tgmesh_integration::run(config.integration.service.clone(), network, deps, stop, ready));
+            tasks.spawn(tgmesh_integration::run(config.integration.clone(), network, deps, stop, ready));
         }
         "parsing" => {
-            tasks.spawn(tgmesh_parsing::run(config.parsing.service.clone(), integration, deps, stop, ready));
+            tasks.spawn(tgmesh_parsing::run(config.parsing.clone(), integration, deps, stop, ready));
         }
         "invite" => {
             let addresses =
                 tgmesh_invite::Addresses { integration, parsing: found("parsing", &config.addresses.parsing) };
-            tasks.spawn(tgmesh_invite::run(config.invite.service.clone(), addresses, deps, stop, ready));
+            tasks.spawn(tgmesh_invite::run(config.invite.clone(), addresses, deps, stop, ready));
         }
         other => bail!("there is no service {other}"),
     }

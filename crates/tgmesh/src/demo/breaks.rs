@@ -8,6 +8,7 @@ use service_kit::db::Db;
 use tgmesh_integration::connections::{Connections, Dialer, LineId};
 use tgmesh_integration::core::SessionStore;
 use tgmesh_integration::telegram::auth;
+use tgmesh_proto::emulator::v1 as emulator;
 use tgmesh_proto::integration::v1::ListAccountsRequest;
 use tgmesh_proto::invite::v1 as invite;
 
@@ -51,7 +52,7 @@ impl Break {
 
 /// The database of the invite service, behind its back.
 async fn database(stage: &Stage) -> anyhow::Result<Db> {
-    let url = stage.config.database_url("invite", &stage.config.invite.database);
+    let url = stage.config.database_url("invite", &stage.config.databases.invite);
     Ok(Db::connect(&url, 1).await?)
 }
 
@@ -101,14 +102,15 @@ async fn invite_again(stage: &Stage, campaign: &str) -> anyhow::Result<()> {
     };
     let target =
         client.list_targets(request).await?.into_inner().targets.into_iter().next().context("nobody was invited")?;
-    stage
-        .control()?
-        .remove_member(tgmesh_proto::emulator::v1::RemoveMemberRequest {
-            chat_id: 7002,
-            user_id: target.user_id,
-            kicked: false,
-        })
-        .await?;
+    let user = target.user_id;
+    let mut control = stage.control()?;
+    control.remove_member(emulator::RemoveMemberRequest { chat_id: 7002, user_id: user, kicked: false }).await?;
+    // Whoever has left can be brought back by mutual contacts only.
+    for operator in 101..=106 {
+        for (owner_id, contact_id) in [(operator, user), (user, operator)] {
+            control.add_contact(emulator::AddContactRequest { owner_id, contact_id }).await?;
+        }
+    }
     // Of the old campaign the target is as good as new.
     let db = database(stage).await?;
     let id = blob(&target.id)?;
@@ -132,10 +134,10 @@ async fn invite_again(stage: &Stage, campaign: &str) -> anyhow::Result<()> {
 async fn connect_again(stage: &Stage) -> anyhow::Result<()> {
     let accounts = stage.integration()?.list_accounts(ListAccountsRequest::default()).await?.into_inner().accounts;
     let account = accounts.first().context("there is no account")?;
-    let url = stage.config.database_url("integration", &stage.config.integration.database);
+    let url = stage.config.database_url("integration", &stage.config.databases.integration);
     let sessions = SessionStore::new(Db::connect(&url, 1).await?, launch::sealer(&stage.config)?);
     let info = stage.served().emulator.as_ref().context("no emulator runs")?;
-    let dialer = Dialer::new(stage.config.integration.service.connections.clone(), &network::of_emulator(info)?)?;
+    let dialer = Dialer::new(stage.config.integration.connections.clone(), &network::of_emulator(info)?)?;
     let second = Connections::new(dialer, Arc::new(sessions), stage.clock.clone(), Arc::new(|_, _| {}));
     let line = LineId::Account(uuid::Uuid::parse_str(&account.id)?);
     // In strict mode the key dies of it; that is what the rule protects from.

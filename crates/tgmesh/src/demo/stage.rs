@@ -42,13 +42,13 @@ impl Stage {
         config.data_dir = folder.path().to_owned();
         config.admin.listen = anywhere;
         config.emulator.control = anywhere;
-        config.integration.service.server.listen = anywhere;
-        config.parsing.service.server.listen = anywhere;
-        config.invite.service.server.listen = anywhere;
-        config.integration.service.rules.flood_margin_ms = u64::try_from(policy.flood_margin.as_millis())?;
-        config.integration.service.limits = limits(policy, rule);
+        config.integration.server.listen = anywhere;
+        config.parsing.server.listen = anywhere;
+        config.invite.server.listen = anywhere;
+        config.integration.rules.flood_margin_ms = u64::try_from(policy.flood_margin.as_millis())?;
+        config.integration.limits = limits(policy, rule);
         // A limited account comes back within seconds here: look soon.
-        config.invite.service.engine.acquire_wait_ms = 1_000;
+        config.invite.engine.acquire_wait_ms = 1_000;
         let running = launch::start(&config, &launch::SERVICES, clock.clone(), Shutdown::new()).await?;
         let user = LocalUser::load_or_create(&config.data_dir, &clock)?;
         let tokens = LocalTokens::new(&config.key_dir(), user, false, clock.clone())?;

@@ -1,6 +1,6 @@
 //! The history of a chat, newest first, batch by batch.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use grammers_tl_types::{enums, functions, types};
@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::caller::{About, Caller};
-use super::members::Batches;
+use super::members::{Batches, admins};
 use super::peers::ChatPeer;
 use super::people;
 use crate::core::Core;
@@ -84,6 +84,10 @@ async fn read(
     let speed = SpeedProfile::try_from(request.speed).unwrap_or_default();
     let since = request.since_time.as_ref().map(Time::from_proto);
     let until = request.until_time.as_ref().map(Time::from_proto);
+    let admins = match chat.channel() {
+        Some(channel) => admins(&caller, channel, chat.chat_id()).await?,
+        None => HashSet::new(),
+    };
     loop {
         tokio::select! {
             () = batches.closed() => return Ok(()),
@@ -109,13 +113,12 @@ async fn read(
         let page = Page::read(caller.invoke(about, &call).await.map_err(Error::from)?)?;
         let read = page.messages.len();
         let lowest = page.messages.iter().map(message_id).min();
-        let mut messages = page.show(&core.sealer, caller.account_id, chat.chat_id());
-        let before = messages.len();
+        let mut messages = page.show(&core.sealer, caller.account_id, chat.chat_id(), &admins);
+        let at = |message: &pb::Message| message.send_time.as_ref().map(Time::from_proto).unwrap_or_default();
+        let too_old = since.is_some_and(|since| messages.iter().any(|message| at(message) < since));
         messages.retain(|message| {
-            let at = message.send_time.as_ref().map(Time::from_proto).unwrap_or_default();
-            since.is_none_or(|since| at >= since) && until.is_none_or(|until| at < until)
+            since.is_none_or(|since| at(message) >= since) && until.is_none_or(|until| at(message) < until)
         });
-        let too_old = since.is_some() && messages.len() < before;
         if request.limit > 0 {
             let left = usize::try_from(request.limit - cursor.sent).unwrap_or(0);
             messages.truncate(left);
@@ -171,20 +174,28 @@ impl Page {
         Ok(Self { messages, users, total })
     }
 
-    pub(super) fn show(&self, sealer: &Sealer, account: Uuid, chat_id: i64) -> Vec<pb::Message> {
+    pub(super) fn show(&self, sealer: &Sealer, account: Uuid, chat_id: i64, admins: &HashSet<i64>) -> Vec<pb::Message> {
         self.messages
             .iter()
             .filter_map(|message| match message {
-                enums::Message::Message(message) => Some(self.one(sealer, account, chat_id, message)),
+                enums::Message::Message(message) => Some(self.one(sealer, account, chat_id, message, admins)),
                 // Somebody joined, or was pinned: nobody wrote anything.
                 enums::Message::Service(_) | enums::Message::Empty(_) => None,
             })
             .collect()
     }
 
-    fn one(&self, sealer: &Sealer, account: Uuid, chat_id: i64, message: &types::Message) -> pb::Message {
+    fn one(
+        &self,
+        sealer: &Sealer,
+        account: Uuid,
+        chat_id: i64,
+        message: &types::Message,
+        admins: &HashSet<i64>,
+    ) -> pb::Message {
         let author_id = message.from_id.as_ref().map(peer_id).unwrap_or_default();
-        let author = self.users.get(&author_id).map(|user| people::person(sealer, account, user, false));
+        let author =
+            self.users.get(&author_id).map(|user| people::person(sealer, account, user, admins.contains(&author_id)));
         let replies = message.replies.as_ref().map(|enums::MessageReplies::Replies(replies)| replies.replies);
         let reply_to = match &message.reply_to {
             Some(enums::MessageReplyHeader::Header(header)) => header.reply_to_msg_id.unwrap_or(0),
@@ -313,7 +324,7 @@ pub(super) async fn newer(caller: &Caller<'_>, chat: ChatPeer, above: i32) -> Re
         hash: 0,
     };
     let page = Page::read(caller.invoke(about, &call).await.map_err(Error::from)?)?;
-    let mut messages = page.show(&caller.core.sealer, caller.account_id, chat.chat_id());
+    let mut messages = page.show(&caller.core.sealer, caller.account_id, chat.chat_id(), &HashSet::new());
     messages.retain(|message| message.message_id > above);
     messages.sort_by_key(|message| message.message_id);
     Ok(messages)

@@ -1,5 +1,6 @@
 //! Members of a chat, batch by batch.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use grammers_tl_types::{enums, functions, types};
@@ -9,7 +10,7 @@ use tgmesh_proto::telegram::v1::{ChatKind, SpeedProfile};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
-use super::caller::{About, Caller};
+use super::caller::{About, Caller, Failure};
 use super::people;
 use crate::core::Core;
 use crate::error::{Error, Result};
@@ -118,15 +119,17 @@ async fn page(caller: &Caller<'_>, chat: &Source, offset: i32) -> Result<pb::Str
     };
     let read = i32::try_from(found.participants.len()).unwrap_or(i32::MAX);
     let next = offset.saturating_add(read);
-    let admins: Vec<i64> = found.participants.iter().filter_map(admin_id).collect();
+    let admins: HashSet<i64> = found.participants.iter().filter_map(admin_id).collect();
+    let members: HashSet<i64> = found.participants.iter().filter_map(member_id).collect();
+    // Those who invited or promoted a member may come with him, and are none.
     let persons = found
         .users
         .iter()
         .filter_map(|user| match user {
-            enums::User::User(user) => {
+            enums::User::User(user) if members.contains(&user.id) => {
                 Some(people::person(&caller.core.sealer, caller.account_id, user, admins.contains(&user.id)))
             }
-            enums::User::Empty(_) => None,
+            enums::User::User(_) | enums::User::Empty(_) => None,
         })
         .collect();
     // A short page is no sign of the end; an empty one is.
@@ -182,6 +185,34 @@ async fn whole(core: &Core, account: Uuid, full: super::chats::FullChat, batches
     };
     batches.send(Ok(batch)).await.ok();
     Ok(())
+}
+
+/// The admins of a chat, as far as the account may see them.
+pub(super) async fn admins(caller: &Caller<'_>, channel: enums::InputChannel, chat_id: i64) -> Result<HashSet<i64>> {
+    let about = About::reading("channels.getParticipants", chat_id);
+    let filter = enums::ChannelParticipantsFilter::ChannelParticipantsAdmins;
+    let request = functions::channels::GetParticipants { channel, filter, offset: 0, limit: PAGE, hash: 0 };
+    match caller.invoke(about, &request).await {
+        Ok(enums::channels::ChannelParticipants::Participants(found)) => {
+            Ok(found.participants.iter().filter_map(admin_id).collect())
+        }
+        Ok(enums::channels::ChannelParticipants::NotModified) => Ok(HashSet::new()),
+        // Whoever may not see the members of a chat may still read its messages.
+        Err(Failure::Refused(_)) => Ok(HashSet::new()),
+        Err(Failure::Error(error)) if error.reason() == ErrorReason::NoRights => Ok(HashSet::new()),
+        Err(failure) => Err(failure.into()),
+    }
+}
+
+fn member_id(participant: &enums::ChannelParticipant) -> Option<i64> {
+    match participant {
+        enums::ChannelParticipant::Participant(member) => Some(member.user_id),
+        enums::ChannelParticipant::ParticipantSelf(member) => Some(member.user_id),
+        enums::ChannelParticipant::Creator(member) => Some(member.user_id),
+        enums::ChannelParticipant::Admin(member) => Some(member.user_id),
+        // Removed, or gone by themselves.
+        enums::ChannelParticipant::Banned(_) | enums::ChannelParticipant::Left(_) => None,
+    }
 }
 
 fn admin_id(participant: &enums::ChannelParticipant) -> Option<i64> {
