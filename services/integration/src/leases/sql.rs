@@ -203,6 +203,24 @@ impl LeaseStore for SqlLeaseStore {
         self.acquire_any(who, request, ask).await
     }
 
+    async fn take_back(&self, who: &Identity, request: &AcquireLeaseRequest, lease: &Lease) -> Result<()> {
+        let tx = self.begin().await?;
+        let row = self.locked(&tx, Scope::Workspace(lease.workspace_id), lease.id).await;
+        let work = async {
+            let row = row?;
+            let request_id = Uuid::parse_str(&request.request_id).unwrap_or_default();
+            let forgotten = self.requests.forget(&*tx, who, "AcquireLease", request_id).await;
+            forgotten.map_err(|error| self.failed(&error))?;
+            if row.live_account_id.is_some() {
+                let ended = end(&*tx, row, State::Released, self.clock.now()).await;
+                ended.map_err(|error| self.failed(&error))?;
+            }
+            Ok(())
+        };
+        let done = work.await;
+        self.close(tx, done).await
+    }
+
     async fn renew(&self, who: &Identity, request: &RenewLeaseRequest, key: Key, ttl: Duration) -> Result<Lease> {
         let tx = self.begin().await?;
         let done = self.renew_in(&tx, who, request, key, ttl).await;

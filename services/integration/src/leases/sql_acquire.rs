@@ -47,7 +47,7 @@ impl SqlLeaseStore {
             let answer = match claim.map_err(|error| Error::request(&self.db, error))? {
                 Claim::Repeat(AcquireLeaseResponse { lease }) => {
                     let lease = Box::new(from_answer(who, lease)?);
-                    return Ok(Acquired::Taken { lease, unknown_rights: Vec::new() });
+                    return Ok(Acquired::Taken { lease, unknown_rights: Vec::new(), fresh: false });
                 }
                 Claim::New(answer) => answer,
             };
@@ -230,7 +230,7 @@ impl SqlLeaseStore {
         lease.budget = found.uses;
         answer.answer(&**tx, &AcquireLeaseResponse { lease: Some(lease.to_wire()) }).await?;
         let unknown_rights = self.unknown_rights(tx, needs, &[account_id], now).await?;
-        Ok(Acquired::Taken { lease: Box::new(lease), unknown_rights })
+        Ok(Acquired::Taken { lease: Box::new(lease), unknown_rights, fresh: true })
     }
 
     /// Of these accounts, those whose rights in the chat nobody knows.

@@ -7,9 +7,9 @@ use service_kit::Time;
 use tgmesh_proto::lease::v1::unavailability::Reason;
 use uuid::Uuid;
 
+use super::Unavailable;
 use super::sql::SqlLeaseStore;
 use super::store::{Acquired, Needs};
-use super::Unavailable;
 use crate::availability::{self, Slot, action_of};
 use crate::entity::{account, chat_right, lease, slot};
 use crate::quotas::Next;

@@ -142,6 +142,17 @@ pub async fn twins_in_flight_get_one_lease(world: World) -> anyhow::Result<()> {
     Ok(())
 }
 
+pub async fn what_is_taken_back_never_was(world: World) -> anyhow::Result<()> {
+    world.account().await?;
+    let request = wish(Purpose::Invite);
+    let lease = world.acquire(request.clone()).await?;
+    world.store.take_back(&world.who, &request, &lease).await?;
+    assert!(world.leases.live_of(lease.account_id).await?.is_none());
+    let again = world.acquire(request).await?;
+    assert_eq!(again.token, lease.token + 1, "the call was forgotten: a repeat is a new one");
+    Ok(())
+}
+
 pub async fn id_and_token_are_compared(world: World) -> anyhow::Result<()> {
     world.account().await?;
     let lease = world.take().await?;

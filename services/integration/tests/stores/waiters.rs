@@ -111,6 +111,29 @@ pub async fn a_waiter_that_left_takes_nothing(world: World) -> anyhow::Result<()
     Ok(())
 }
 
+pub async fn who_leaves_in_the_very_moment_holds_nothing(world: World) -> anyhow::Result<()> {
+    world.account().await?;
+    let mut held = world.take().await?;
+    for round in 0..40 {
+        let (leases, who) = (world.leases.clone(), world.who.clone());
+        let call = tokio::spawn(async move { leases.acquire(&who, patient(Purpose::Invite, 100), None).await });
+        if round % 2 == 0 {
+            standing(&world, 1).await?;
+        }
+        world.release(&held).await?;
+        for _ in 0..round {
+            tokio::task::yield_now().await;
+        }
+        call.abort();
+        if let Ok(Ok(lease)) = call.await {
+            world.release(&lease).await?;
+        }
+        // No time passes: only what is given back is free.
+        held = wait::until("the account", PATIENCE, async || world.take().await.ok()).await?;
+    }
+    Ok(())
+}
+
 pub async fn a_waiter_does_not_hold_up_other_needs(world: World) -> anyhow::Result<()> {
     let accounts = world.accounts(2).await?;
     let only = AcquireLeaseRequest { any_of_account_ids: vec![accounts[0].to_string()], ..wish(Purpose::Invite) };
