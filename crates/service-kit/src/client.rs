@@ -166,10 +166,7 @@ impl UserChannel {
     /// # Errors
     /// When the address is no such URL.
     pub fn new(address: &str, token: Arc<dyn TokenSource>) -> anyhow::Result<Self> {
-        let endpoint = Endpoint::from_shared(address.to_owned())?.connect_timeout(Duration::from_secs(5));
-        #[expect(clippy::disallowed_methods, reason = "this is the constructor of clients")]
-        let channel = endpoint.connect_lazy();
-        Ok(Self { channel, token })
+        Ok(Self { channel: bare_channel(address)?, token })
     }
 }
 
@@ -189,4 +186,16 @@ impl Service<http::Request<Body>> for UserChannel {
         }
         self.channel.call(request)
     }
+}
+
+/// A bare channel to `http://HOST:PORT`, for services that know no identities:
+/// health, and the emulator's control. Connects on first use.
+///
+/// # Errors
+/// When the address is no such URL.
+pub fn bare_channel(address: &str) -> anyhow::Result<Channel> {
+    let endpoint = Endpoint::from_shared(address.to_owned())?.connect_timeout(Duration::from_secs(5));
+    #[expect(clippy::disallowed_methods, reason = "this is the constructor of clients")]
+    let channel = endpoint.connect_lazy();
+    Ok(channel)
 }

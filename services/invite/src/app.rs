@@ -51,7 +51,6 @@ pub struct App {
 
 impl App {
     /// Puts the parts together.
-    #[expect(clippy::too_many_arguments, reason = "called once, from run")]
     pub fn new(
         config: Config,
         db: Db,

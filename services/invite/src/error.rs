@@ -21,6 +21,14 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
+    /// The same, of an item of a list.
+    #[error("{field}: {problem}")]
+    Item {
+        /// Path of the item.
+        field: String,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// No such campaign in the workspace.
     #[error("there is no such campaign")]
     CampaignNotFound,
@@ -72,6 +80,9 @@ pub enum Error {
     /// The caller's own stream failed.
     #[error("the caller's stream failed: {}", .0.message())]
     Caller(Box<Status>),
+    /// A call was cut off before it had an effect.
+    #[error("the call was cut off before it had an effect: make it again with another request_id")]
+    Interrupted,
     /// The process is going down.
     #[error("this replica is shutting down: call again")]
     ShuttingDown,
@@ -107,6 +118,9 @@ impl From<Error> for Status {
         match error {
             Error::Field { field, problem } => {
                 plain(ErrorReason::FieldInvalid).with("field", field).violation(field, problem).build()
+            }
+            Error::Item { field, problem } => {
+                plain(ErrorReason::FieldInvalid).with("field", &field).violation(field, problem).build()
             }
             Error::CampaignNotFound => plain(ErrorReason::CampaignNotFound).build(),
             Error::TargetNotFound => plain(ErrorReason::TargetNotFound).build(),
@@ -145,6 +159,7 @@ impl From<Error> for Status {
                 }
             },
             Error::Caller(status) => *status,
+            Error::Interrupted => plain(ErrorReason::Conflict).build(),
             Error::ShuttingDown => plain(ErrorReason::ShuttingDown).build(),
             Error::Db(error) => {
                 tracing::error!(%error, "the database failed");
@@ -167,6 +182,7 @@ mod tests {
         let upstream = status(ErrorReason::ChatNotFound, "no").with("x", 1).build();
         for (error, reason) in [
             (Error::field("chat", "is no chat"), ErrorReason::FieldInvalid),
+            (Error::Item { field: "people[1]".into(), problem: "is empty".into() }, ErrorReason::FieldInvalid),
             (Error::CampaignNotFound, ErrorReason::CampaignNotFound),
             (Error::TargetNotFound, ErrorReason::TargetNotFound),
             (Error::AudienceNotFound, ErrorReason::AudienceNotFound),
@@ -185,6 +201,7 @@ mod tests {
             (Error::Db(DbErr::Custom("x".into())), ErrorReason::Internal),
             (Error::Upstream(Box::new(upstream)), ErrorReason::ChatNotFound),
             (Error::Upstream(Box::new(Status::from_error("x".into()))), ErrorReason::Internal),
+            (Error::Interrupted, ErrorReason::Conflict),
             (Error::ShuttingDown, ErrorReason::ShuttingDown),
             (Error::Internal("x"), ErrorReason::Internal),
         ] {

@@ -12,6 +12,7 @@ mod export;
 mod grpc;
 mod person;
 mod results;
+mod rows;
 mod tasks;
 #[cfg(test)]
 mod testing;

@@ -15,7 +15,7 @@ use tgmesh_proto::{Caller, ErrorReason, MethodInfo};
 use tonic::{Extensions, Request, Status};
 use uuid::Uuid;
 
-pub use keys::{KeyError, SigningKey, TrustedKeys};
+pub use keys::{KeyError, SigningKey, TrustedKeys, random_seed, secret_file};
 pub use token::{Issuer, TokenError, Verifier};
 
 use crate::clock::Time;

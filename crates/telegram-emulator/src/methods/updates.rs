@@ -44,8 +44,8 @@ impl Method for f::updates::GetDifference {
             let moved = chat.history.top().is_some_and(|top| top.date >= self.date);
             if moved && chat.kind.is_channel() && chat.roster.is_inside(me) {
                 mentioned.chat(chat.id);
-                let pts = Some(chat.history.pts());
-                other_updates.push(t::UpdateChannelTooLong { channel_id: chat.id, pts }.into());
+                // Without a pts the client goes on from its own; grammers would jump over what it has missed.
+                other_updates.push(t::UpdateChannelTooLong { channel_id: chat.id, pts: None }.into());
             }
         }
         if letters.is_empty() && other_updates.is_empty() {

@@ -52,6 +52,8 @@ pub struct Import {
     /// People of the batch before, when the caller wants to see some.
     pub preview: Vec<Person>,
     preview_size: usize,
+    /// Most rows that are accepted.
+    limit: i64,
 }
 
 impl Import {
@@ -72,7 +74,21 @@ impl Import {
             report: ImportReport::default(),
             preview: Vec::new(),
             preview_size,
+            limit: i64::MAX,
         })
+    }
+
+    /// Accepts at most so many rows, and reads no further.
+    #[must_use]
+    pub fn limited(mut self, limit: i64) -> Self {
+        self.limit = limit;
+        self
+    }
+
+    /// Most rows that may be read at once; 0 when enough were accepted.
+    pub fn room(&self) -> usize {
+        let left = usize::try_from(self.limit.saturating_sub(self.report.accepted)).unwrap_or(0);
+        left.min(self.app.config.import.batch.max(1))
     }
 
     /// Writes rows, in transactions of bounded size.
@@ -82,7 +98,7 @@ impl Import {
     pub async fn add(&mut self, rows: Vec<Row>) -> Result<(), Error> {
         let mut rows = rows.into_iter();
         loop {
-            let batch: Vec<Row> = rows.by_ref().take(self.app.config.import.batch.max(1)).collect();
+            let batch: Vec<Row> = rows.by_ref().take(self.room()).collect();
             if batch.is_empty() {
                 return Ok(());
             }

@@ -101,7 +101,8 @@ async fn build(
     let readiness = readiness::ask(app, who.acting(), chat).await?;
     let seen = readiness.visible()?;
     let kind = Kind::Targets { chat_id: seen.chat_id, source };
-    let mut import = Import::begin(app.clone(), who.workspace_id, kind, 0).await?;
+    let limit = if audience.limit > 0 { i64::from(audience.limit) } else { i64::MAX };
+    let mut import = Import::begin(app.clone(), who.workspace_id, kind, 0).await?.limited(limit);
     let filled = fill(app, who, audience, &mut import).await;
     let answer = match (filled, slot) {
         (Ok(()), Some(slot)) => save(app, who, request, chat, seen, &import, slot).await,
@@ -128,18 +129,25 @@ fn source(audience: &Audience) -> Result<String, Error> {
 }
 
 async fn fill(app: &Arc<App>, who: &Identity, audience: Audience, import: &mut Import) -> Result<(), Error> {
+    let limit = usize::try_from(audience.limit).ok().filter(|limit| *limit > 0).unwrap_or(usize::MAX);
     match audience.source {
         Some(Source::Inline(inline)) => {
             let rows = inline.entries.iter().zip(1..).map(|(entry, line)| (line, Person::parse(entry, Digits::Phone)));
-            import.add(rows.collect()).await
+            import.add(rows.take(limit).collect()).await
         }
-        Some(Source::AudienceId(id)) => fill_from_upload(app, who, &id, import).await,
-        Some(Source::ParseTaskId(id)) => fill_from_task(app, who.acting(), &id, import).await,
+        Some(Source::AudienceId(id)) => fill_from_upload(app, who, &id, limit, import).await,
+        Some(Source::ParseTaskId(id)) => fill_from_task(app, who.acting(), &id, limit, import).await,
         None => Ok(()),
     }
 }
 
-async fn fill_from_upload(app: &App, who: &Identity, id: &str, import: &mut Import) -> Result<(), Error> {
+async fn fill_from_upload(
+    app: &App,
+    who: &Identity,
+    id: &str,
+    mut limit: usize,
+    import: &mut Import,
+) -> Result<(), Error> {
     use prost::Message as _;
     let id = Uuid::parse_str(id).map_err(|_| Error::AudienceNotFound)?;
     let upload = audiences::find(app.db.conn(), who.workspace_id, id, app.now()).await?;
@@ -148,16 +156,24 @@ async fn fill_from_upload(app: &App, who: &Identity, id: &str, import: &mut Impo
     import.report = ImportReport { accepted: 0, ..report };
     let (mut after, most) = (-1, app.config.import.batch.max(1) as u64);
     loop {
-        let (people, last) = audiences::rows(app.db.conn(), id, after, most).await?;
+        let (mut people, last) = audiences::rows(app.db.conn(), id, after, most).await?;
+        people.truncate(limit);
         if people.is_empty() {
             return Ok(());
         }
+        limit -= people.len();
         import.write(people).await?;
         after = last;
     }
 }
 
-async fn fill_from_task(app: &App, acting: Acting, id: &str, import: &mut Import) -> Result<(), Error> {
+async fn fill_from_task(
+    app: &App,
+    acting: Acting,
+    id: &str,
+    mut limit: usize,
+    import: &mut Import,
+) -> Result<(), Error> {
     let request = GetParseTaskRequest { parse_task_id: id.to_owned() };
     let answer = app.parsing().get_parse_task(acting.request(request)).await;
     let task = answer.map_err(|status| app.parsing_error(status))?.into_inner().parse_task.unwrap_or_default();
@@ -177,11 +193,16 @@ async fn fill_from_task(app: &App, acting: Acting, id: &str, import: &mut Import
                         Ok(None) => return Ok(()),
                         Err(status) => break status,
                         Ok(Some(batch)) => {
-                            let rows = batch.results.into_iter().map(|result| {
+                            let rows = batch.results.into_iter().take(limit).map(|result| {
                                 line += 1;
                                 row(line, result.result)
                             });
-                            import.add(rows.collect()).await?;
+                            let rows: Vec<Row> = rows.collect();
+                            limit -= rows.len();
+                            import.add(rows).await?;
+                            if limit == 0 {
+                                return Ok(());
+                            }
                             cursor = batch.cursor;
                             resumes = 0;
                         }

@@ -7,6 +7,7 @@ pub mod progress;
 pub mod readiness;
 pub mod state;
 pub mod store;
+pub mod try_one;
 pub mod watch;
 
 use std::time::Duration;

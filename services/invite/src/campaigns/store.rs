@@ -93,9 +93,15 @@ pub async fn shift(
 ) -> Result<(), DbErr> {
     let mut moves = [(from, -targets), (to, targets)];
     moves.sort_by_key(|(bucket, _)| if *bucket < 0 { i64::from(*bucket).abs() } else { i64::from(*bucket) + 10 });
-    for (bucket, by) in moves {
-        add(conn, campaign_id, bucket, by).await?;
-    }
+    let [(first, first_by), (second, second_by)] = moves;
+    let values: [Value; 5] = [campaign_id.into(), first.into(), first_by.into(), second.into(), second_by.into()];
+    execute(
+        conn,
+        "INSERT INTO campaign_counters (campaign_id, bucket, targets) VALUES ($1, $2, $3), ($1, $4, $5) \
+         ON CONFLICT (campaign_id, bucket) DO UPDATE SET targets = campaign_counters.targets + excluded.targets",
+        values,
+    )
+    .await?;
     Ok(())
 }
 

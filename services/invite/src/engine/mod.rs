@@ -35,8 +35,8 @@ use crate::campaigns::store as campaigns;
 
 /// Shortest time between two refusals for one campaign.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
-/// Shortest time between two looks for targets that nobody can address.
-const SETTLE_AGAIN: Duration = Duration::from_secs(30);
+/// Shortest time between two looks for targets that nobody can address, in ticks.
+const SETTLE_AGAIN: u32 = 20;
 /// Longest pause after turns that brought nothing.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
@@ -248,7 +248,7 @@ impl Engine {
         let campaign = runner.campaign.clone();
         let Ended { end, settled } = end;
         if settled {
-            runner.settle_at = now + SETTLE_AGAIN;
+            runner.settle_at = now + tick * SETTLE_AGAIN;
         }
         match end {
             End::Stopped => runner.acquiring = false,

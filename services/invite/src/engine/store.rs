@@ -223,8 +223,8 @@ pub async fn ended(app: &App, conn: &impl ConnectionTrait, campaign_id: Uuid, ou
     counters::shift(conn, campaign_id, UNDER_WAY, outcome, 1).await?;
     let touched = counters::touch(conn, campaign_id, app.now()).await?;
     let (version, progress) = touched.unwrap_or((0, 0));
-    if progress >= 1_000_000 {
-        counters::complete(conn, campaign_id, app.now()).await?;
+    if progress >= 1_000_000 && counters::complete(conn, campaign_id, app.now()).await? {
+        check(conn, campaign_id).await?;
     }
     Ok(version)
 }
@@ -313,6 +313,16 @@ pub async fn settle_unaddressable(app: &App, campaign_id: Uuid, accounts: &[Uuid
         }
     }
     Ok(settled)
+}
+
+/// Says so when counters and rows differ.
+async fn check(conn: &impl ConnectionTrait, campaign_id: Uuid) -> Result<(), DbErr> {
+    let drift = drift(conn, campaign_id).await?;
+    if !drift.is_empty() {
+        let invariant = service_kit::invariants::COUNT_1.name;
+        tracing::error!(invariant, %campaign_id, ?drift, "counters differ from the rows");
+    }
+    Ok(())
 }
 
 /// Compares the counters with the rows; answers the buckets that differ, with

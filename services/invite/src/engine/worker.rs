@@ -96,7 +96,12 @@ impl Turn {
         }
         let readiness = readiness::ask(app, self.campaign.acting(), &self.campaign.chat).await?;
         let accounts = readiness.accounts.iter().filter_map(|account| Uuid::parse_str(&account.account_id).ok());
-        let settled = store::settle_unaddressable(app, self.campaign.id, &accounts.collect::<Vec<_>>()).await?;
+        let accounts: Vec<Uuid> = accounts.collect();
+        // A workspace without accounts is waiting for some, not out of reach of everybody.
+        if accounts.is_empty() {
+            return Ok(());
+        }
+        let settled = store::settle_unaddressable(app, self.campaign.id, &accounts).await?;
         if settled > 0 {
             tracing::info!(campaign_id = %self.campaign.id, settled, "targets cannot be addressed by any account");
             app.changed();
@@ -162,8 +167,9 @@ impl Turn {
         let fair_share = self.app.config.engine.fair_share();
         loop {
             let held = self.app.clock.monotonic().saturating_sub(begin);
-            let enough =
-                held > fair_share * 10 || (held > fair_share && self.shared.contended(self.campaign.workspace_id));
+            // Never before the first target: an account that only goes round serves nobody.
+            let contended = held > fair_share && self.shared.contended(self.campaign.workspace_id);
+            let enough = *tried > 0 && (held > fair_share * 10 || contended);
             if enough || self.stop.is_cancelled() || guard.lost().is_cancelled() || !self.shared.alive(&self.app) {
                 return Ok(());
             }

@@ -14,8 +14,8 @@ use tgmesh_proto::invite::v1::*;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::app::App;
-use crate::campaigns;
 use crate::error::Error;
+use crate::{audience, campaigns, do_not_contact, reports, targets};
 
 /// Serves `InviteService`.
 #[derive(Debug, Clone)]
@@ -124,19 +124,25 @@ impl InviteService for Api {
         self.answer(campaigns::check_readiness(&self.app, &who, request.get_ref()).await)
     }
 
-    async fn upload_audience(&self, _: Request<Streaming<UploadAudienceRequest>>) -> Answer<UploadAudienceResponse> {
-        later("UploadAudience")
+    async fn upload_audience(
+        &self,
+        request: Request<Streaming<UploadAudienceRequest>>,
+    ) -> Answer<UploadAudienceResponse> {
+        let who = Identity::of(&request)?;
+        self.answer(audience::upload::upload(self.app.clone(), who, request.into_inner()).await)
     }
 
     async fn validate_audience(
         &self,
-        _: Request<Streaming<ValidateAudienceRequest>>,
+        request: Request<Streaming<ValidateAudienceRequest>>,
     ) -> Answer<ValidateAudienceResponse> {
-        later("ValidateAudience")
+        let who = Identity::of(&request)?;
+        self.answer(audience::upload::validate(self.app.clone(), who, request.into_inner()).await)
     }
 
-    async fn list_targets(&self, _: Request<ListTargetsRequest>) -> Answer<ListTargetsResponse> {
-        later("ListTargets")
+    async fn list_targets(&self, request: Request<ListTargetsRequest>) -> Answer<ListTargetsResponse> {
+        let who = Identity::of(&request)?;
+        self.answer(targets::list(&self.app, &who, request.get_ref()).await)
     }
 
     async fn add_targets(&self, _: Request<AddTargetsRequest>) -> Answer<AddTargetsResponse> {
@@ -155,36 +161,48 @@ impl InviteService for Api {
         later("RetryTargets")
     }
 
-    async fn list_executions(&self, _: Request<ListExecutionsRequest>) -> Answer<ListExecutionsResponse> {
-        later("ListExecutions")
+    async fn list_executions(&self, request: Request<ListExecutionsRequest>) -> Answer<ListExecutionsResponse> {
+        let who = Identity::of(&request)?;
+        self.answer(targets::executions(&self.app, &who, request.get_ref()).await)
     }
 
-    async fn get_report(&self, _: Request<GetReportRequest>) -> Answer<GetReportResponse> {
-        later("GetReport")
+    async fn get_report(&self, request: Request<GetReportRequest>) -> Answer<GetReportResponse> {
+        let who = Identity::of(&request)?;
+        self.answer(reports::get(&self.app, &who, &request.get_ref().campaign_id).await)
     }
 
     async fn export_report(&self, _: Request<ExportReportRequest>) -> Answer<Self::ExportReportStream> {
         later("ExportReport")
     }
 
-    async fn test_invite(&self, _: Request<TestInviteRequest>) -> Answer<TestInviteResponse> {
-        later("TestInvite")
+    async fn test_invite(&self, request: Request<TestInviteRequest>) -> Answer<TestInviteResponse> {
+        self.whole(
+            request,
+            |app, who, request| async move { campaigns::try_one::test_invite(&app, who, request).await },
+        )
+        .await
     }
 
     async fn get_dashboard(&self, _: Request<GetDashboardRequest>) -> Answer<GetDashboardResponse> {
         later("GetDashboard")
     }
 
-    async fn list_do_not_contact(&self, _: Request<ListDoNotContactRequest>) -> Answer<ListDoNotContactResponse> {
-        later("ListDoNotContact")
+    async fn list_do_not_contact(&self, request: Request<ListDoNotContactRequest>) -> Answer<ListDoNotContactResponse> {
+        let who = Identity::of(&request)?;
+        self.answer(do_not_contact::list(&self.app, &who, request.get_ref()).await)
     }
 
-    async fn add_do_not_contact(&self, _: Request<AddDoNotContactRequest>) -> Answer<AddDoNotContactResponse> {
-        later("AddDoNotContact")
+    async fn add_do_not_contact(&self, request: Request<AddDoNotContactRequest>) -> Answer<AddDoNotContactResponse> {
+        let who = Identity::of(&request)?;
+        self.answer(do_not_contact::add(&self.app, &who, request.get_ref()).await)
     }
 
-    async fn remove_do_not_contact(&self, _: Request<RemoveDoNotContactRequest>) -> Answer<RemoveDoNotContactResponse> {
-        later("RemoveDoNotContact")
+    async fn remove_do_not_contact(
+        &self,
+        request: Request<RemoveDoNotContactRequest>,
+    ) -> Answer<RemoveDoNotContactResponse> {
+        let who = Identity::of(&request)?;
+        self.answer(do_not_contact::remove(&self.app, &who, request.get_ref()).await)
     }
 
     async fn erase_contact(&self, _: Request<EraseContactRequest>) -> Answer<EraseContactResponse> {

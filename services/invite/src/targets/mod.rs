@@ -3,9 +3,19 @@
 pub mod entity;
 pub mod store;
 
+use prost::Message as _;
 use service_kit::address::{parse_phone, parse_username};
+use service_kit::identity::Identity;
+use service_kit::paging::Page;
+use tgmesh_proto::invite::v1::{
+    ListExecutionsRequest, ListExecutionsResponse, ListTargetsRequest, ListTargetsResponse,
+};
 use tgmesh_proto::telegram::v1 as telegram;
 use uuid::Uuid;
+
+use crate::app::App;
+use crate::error::Error;
+use crate::grpc::convert;
 
 /// Longest name kept, in characters.
 const LONGEST_NAME: usize = 256;
@@ -111,7 +121,7 @@ impl Person {
             last_name: clip(&person.last_name),
             peers: peers.collect(),
         };
-        if found.key().is_none() || !(found.is_open() || !found.peers.is_empty()) {
+        if found.key().is_none() || (!found.is_open() && found.peers.is_empty()) {
             return Err("has no username, no phone number, and no account that can address him".to_owned());
         }
         Ok(found.named())
@@ -139,6 +149,53 @@ fn phone_link(text: &str) -> Option<&str> {
     let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")).unwrap_or(text);
     let digits = rest.strip_prefix("t.me/+").or_else(|| rest.strip_prefix("telegram.me/+"))?;
     digits.bytes().all(|byte| byte.is_ascii_digit()).then_some(digits)
+}
+
+/// Serves `ListTargets`.
+///
+/// # Errors
+/// `CampaignNotFound`, `Token`.
+pub async fn list(app: &App, who: &Identity, request: &ListTargetsRequest) -> Result<ListTargetsResponse, Error> {
+    let campaign_id = crate::campaigns::id(&request.campaign_id)?;
+    crate::campaigns::store::find(app.db.conn(), who.workspace_id, campaign_id).await?;
+    let mut binding = request.clone();
+    (binding.page_size, binding.page_token) = (0, String::new());
+    let binding = (who.workspace_id, binding.encode_to_vec());
+    let page: Page<i64> = app.tokens.page("ListTargets", &binding, request.page_size, &request.page_token)?;
+    let filter = store::Filter {
+        states: request.states.clone(),
+        outcomes: request.outcomes.clone(),
+        search: request.search.clone(),
+    };
+    let found = store::list(app.db.conn(), who.workspace_id, campaign_id, &filter, &page).await?;
+    let (found, next_page_token) = app.tokens.finish(&page, found, |target| target.seq);
+    Ok(ListTargetsResponse { targets: found.iter().map(convert::target).collect(), next_page_token })
+}
+
+/// Serves `ListExecutions`.
+///
+/// # Errors
+/// `CampaignNotFound`, `TargetNotFound`, `Token`.
+pub async fn executions(
+    app: &App,
+    who: &Identity,
+    request: &ListExecutionsRequest,
+) -> Result<ListExecutionsResponse, Error> {
+    let campaign_id = crate::campaigns::id(&request.campaign_id)?;
+    crate::campaigns::store::find(app.db.conn(), who.workspace_id, campaign_id).await?;
+    let target_id = match request.target_id.as_str() {
+        "" => None,
+        id => {
+            let id = Uuid::parse_str(id).map_err(|_| Error::TargetNotFound)?;
+            store::find(app.db.conn(), who.workspace_id, campaign_id, id).await?;
+            Some(id)
+        }
+    };
+    let binding = (who.workspace_id, campaign_id, target_id);
+    let page: Page<Uuid> = app.tokens.page("ListExecutions", &binding, request.page_size, &request.page_token)?;
+    let found = store::executions(app.db.conn(), campaign_id, target_id, &page).await?;
+    let (found, next_page_token) = app.tokens.finish(&page, found, |execution| execution.id);
+    Ok(ListExecutionsResponse { executions: found.iter().map(convert::execution).collect(), next_page_token })
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use super::Person;
 use super::entity::{ActiveModel, Column, Entity, Model, execution, peer};
+use crate::error::Error;
 
 /// Rows that become targets of a campaign.
 #[derive(Debug)]
@@ -120,12 +121,13 @@ async fn insert_peers(
         .into_iter()
         .filter_map(|(key, account_id, sealed)| {
             let target_id = *targets.get(&key)?;
-            seen.insert((target_id, account_id)).then(|| peer::ActiveModel {
+            let row = peer::ActiveModel {
                 target_id: Set(target_id),
                 account_id: Set(account_id),
                 campaign_id: Set(campaign_id),
                 sealed: Set(sealed),
-            })
+            };
+            seen.insert((target_id, account_id)).then_some(row)
         })
         .collect();
     if rows.is_empty() {
@@ -136,6 +138,24 @@ async fn insert_peers(
         Ok(_) | Err(DbErr::RecordNotInserted) => Ok(()),
         Err(error) => Err(error),
     }
+}
+
+/// The workspace's target of this id, in this campaign.
+///
+/// # Errors
+/// `TargetNotFound`, also for what belongs elsewhere.
+pub async fn find(
+    conn: &impl ConnectionTrait,
+    workspace_id: Uuid,
+    campaign_id: Uuid,
+    id: Uuid,
+) -> Result<Model, Error> {
+    Entity::find_by_id(id)
+        .filter(Column::WorkspaceId.eq(workspace_id))
+        .filter(Column::CampaignId.eq(campaign_id))
+        .one(conn)
+        .await?
+        .ok_or(Error::TargetNotFound)
 }
 
 /// Which targets a list shows.

@@ -3,6 +3,7 @@
 
 #![expect(dead_code, reason = "each test file uses a part of it")]
 
+pub mod results;
 pub mod stub;
 pub mod world;
 
@@ -192,7 +193,10 @@ impl Service {
             request_id: self.id(),
             kind: CampaignKind::InviteToChat as i32,
             chat: "@rustberlin".into(),
-            audience: Some(Audience { source: Some(Source::Inline(InlineAudience { entries: people.to_vec() })) }),
+            audience: Some(Audience {
+                source: Some(Source::Inline(InlineAudience { entries: people.to_vec() })),
+                limit: 0,
+            }),
             consent_basis: ConsentBasis::OptIn as i32,
             ..Default::default()
         }

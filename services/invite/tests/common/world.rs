@@ -9,8 +9,8 @@ use service_kit::clock::duration_from_proto;
 use tgmesh_proto::ErrorReason;
 use tgmesh_proto::lease::v1::lease_service_server::{LeaseService, LeaseServiceServer};
 use tgmesh_proto::lease::v1::*;
-use tgmesh_proto::parsing::v1::parsing_service_server::{ParsingService, ParsingServiceServer};
-use tgmesh_proto::parsing::v1::*;
+use tgmesh_proto::parsing::v1::ParseResult;
+use tgmesh_proto::parsing::v1::parsing_service_server::ParsingServiceServer;
 use tgmesh_proto::status::status;
 use tgmesh_proto::telegram::v1::reconcile_invite_response::Finding;
 use tgmesh_proto::telegram::v1::telegram_service_server::{TelegramService, TelegramServiceServer};
@@ -61,6 +61,8 @@ pub struct State {
     pub chat_visible: bool,
     pub problems: HashMap<Uuid, account_readiness::Problem>,
     pub results: Vec<ParseResult>,
+    /// Whether the stream of results stops in the middle without ending.
+    pub results_hang: bool,
     script: Option<Script>,
 }
 
@@ -234,7 +236,8 @@ impl LeaseService for World {
     }
 }
 
-type None_<T> = tokio_stream::Empty<Result<T, Status>>;
+/// A stream that nobody reads.
+pub type None_<T> = tokio_stream::Empty<Result<T, Status>>;
 
 #[tonic::async_trait]
 impl TelegramService for World {
@@ -402,122 +405,6 @@ impl TelegramService for World {
         &self,
         _: Request<WatchMessagesRequest>,
     ) -> Result<Response<Self::WatchMessagesStream>, Status> {
-        never()
-    }
-}
-
-#[tonic::async_trait]
-impl ParsingService for World {
-    type SearchCommunitiesStream = None_<SearchCommunitiesResponse>;
-    type WatchParseTaskStream = None_<WatchParseTaskResponse>;
-    type StreamResultsStream = tokio_stream::Iter<std::vec::IntoIter<Result<StreamResultsResponse, Status>>>;
-    type ExportResultsStream = None_<ExportResultsResponse>;
-
-    async fn get_parse_task(
-        &self,
-        request: Request<GetParseTaskRequest>,
-    ) -> Result<Response<GetParseTaskResponse>, Status> {
-        let task = ParseTask {
-            id: request.get_ref().parse_task_id.clone(),
-            state: parse_task::State::Completed as i32,
-            ..Default::default()
-        };
-        Ok(Response::new(GetParseTaskResponse { parse_task: Some(task) }))
-    }
-
-    /// Breaks once in the middle, so that every reader has to go on from the cursor.
-    async fn stream_results(
-        &self,
-        request: Request<StreamResultsRequest>,
-    ) -> Result<Response<Self::StreamResultsStream>, Status> {
-        let from: usize = String::from_utf8(request.into_inner().cursor).unwrap().parse().unwrap_or(0);
-        let results = self.state().results.clone();
-        let mut out = Vec::new();
-        for (number, chunk) in results.chunks(7).enumerate() {
-            let end = number * 7 + chunk.len();
-            if end <= from {
-                continue;
-            }
-            let cursor = end.to_string().into_bytes();
-            out.push(Ok(StreamResultsResponse { results: chunk.to_vec(), cursor }));
-            if from == 0 && number == 1 {
-                out.push(Err(status(ErrorReason::ShuttingDown, "go on elsewhere").build()));
-                break;
-            }
-        }
-        Ok(Response::new(tokio_stream::iter(out)))
-    }
-
-    async fn search_communities(
-        &self,
-        _: Request<SearchCommunitiesRequest>,
-    ) -> Result<Response<Self::SearchCommunitiesStream>, Status> {
-        never()
-    }
-    async fn create_parse_tasks(
-        &self,
-        _: Request<CreateParseTasksRequest>,
-    ) -> Result<Response<CreateParseTasksResponse>, Status> {
-        never()
-    }
-    async fn list_parse_tasks(
-        &self,
-        _: Request<ListParseTasksRequest>,
-    ) -> Result<Response<ListParseTasksResponse>, Status> {
-        never()
-    }
-    async fn pause_parse_task(
-        &self,
-        _: Request<PauseParseTaskRequest>,
-    ) -> Result<Response<PauseParseTaskResponse>, Status> {
-        never()
-    }
-    async fn resume_parse_task(
-        &self,
-        _: Request<ResumeParseTaskRequest>,
-    ) -> Result<Response<ResumeParseTaskResponse>, Status> {
-        never()
-    }
-    async fn cancel_parse_task(
-        &self,
-        _: Request<CancelParseTaskRequest>,
-    ) -> Result<Response<CancelParseTaskResponse>, Status> {
-        never()
-    }
-    async fn delete_parse_task(
-        &self,
-        _: Request<DeleteParseTaskRequest>,
-    ) -> Result<Response<DeleteParseTaskResponse>, Status> {
-        never()
-    }
-    async fn watch_parse_task(
-        &self,
-        _: Request<WatchParseTaskRequest>,
-    ) -> Result<Response<Self::WatchParseTaskStream>, Status> {
-        never()
-    }
-    async fn list_results(&self, _: Request<ListResultsRequest>) -> Result<Response<ListResultsResponse>, Status> {
-        never()
-    }
-    async fn export_results(
-        &self,
-        _: Request<ExportResultsRequest>,
-    ) -> Result<Response<Self::ExportResultsStream>, Status> {
-        never()
-    }
-    async fn get_result_stats(
-        &self,
-        _: Request<GetResultStatsRequest>,
-    ) -> Result<Response<GetResultStatsResponse>, Status> {
-        never()
-    }
-    async fn list_contacts(&self, _: Request<ListContactsRequest>) -> Result<Response<ListContactsResponse>, Status> {
-        never()
-    }
-    async fn get_contact(&self, _: Request<GetContactRequest>) -> Result<Response<GetContactResponse>, Status> {
-        never()
-    }
-    async fn erase_contact(&self, _: Request<EraseContactRequest>) -> Result<Response<EraseContactResponse>, Status> {
         never()
     }
 }

@@ -15,9 +15,7 @@ use super::entity::{Column, Entity, Model, accounts};
 use crate::error::Error;
 use crate::person::{Person, search_pattern};
 use crate::results;
-
-/// Rows of one statement: far below the parameters that either database takes.
-const ROWS: usize = 500;
+use crate::rows::{filled, pieces};
 
 /// Stores people as contacts, and answers how many of them were not known before.
 ///
@@ -33,7 +31,7 @@ pub async fn record(
     let mut people: Vec<&Person> = people.iter().collect();
     people.sort_unstable_by_key(|person| person.user_id);
     let mut new = 0;
-    for chunk in people.chunks(ROWS) {
+    for chunk in pieces(&people) {
         let rows: Vec<Model> = chunk.iter().map(|person| row(owner, person, new_id(&**clock), now)).collect();
         let added = insert_new(conn, &rows).await?;
         new += i64::try_from(added.len()).unwrap_or(i64::MAX);
@@ -89,9 +87,6 @@ async fn insert_new(conn: &impl ConnectionTrait, rows: &[Model]) -> Result<HashS
 
 /// Updates those that are there to how they are seen now.
 async fn refresh(conn: &impl ConnectionTrait, rows: Vec<Model>) -> Result<(), DbErr> {
-    if rows.is_empty() {
-        return Ok(());
-    }
     let seen = [
         Column::LastFoundAt,
         Column::Username,
@@ -107,8 +102,11 @@ async fn refresh(conn: &impl ConnectionTrait, rows: Vec<Model>) -> Result<(), Db
         Column::SearchText,
     ];
     let conflict = OnConflict::columns([Column::WorkspaceId, Column::UserId]).update_columns(seen).to_owned();
-    let rows = rows.into_iter().map(Model::into_active_model);
-    Entity::insert_many(rows).on_conflict(conflict).exec_without_returning(conn).await.map(|_| ())
+    for chunk in pieces(&rows) {
+        let rows = chunk.iter().cloned().map(Model::into_active_model);
+        Entity::insert_many(rows).on_conflict(conflict.clone()).exec_without_returning(conn).await?;
+    }
+    Ok(())
 }
 
 async fn references(conn: &impl ConnectionTrait, owner: Uuid, people: &[&Person], now: i64) -> Result<(), DbErr> {
@@ -120,7 +118,7 @@ async fn references(conn: &impl ConnectionTrait, owner: Uuid, people: &[&Person]
             Some(Model { workspace_id: owner, user_id: person.user_id, account_id, sealed, seen_at: now })
         })
         .collect();
-    for chunk in rows.chunks(ROWS) {
+    for chunk in pieces(&rows) {
         let conflict = OnConflict::columns([Column::WorkspaceId, Column::UserId, Column::AccountId])
             .update_columns([Column::Sealed, Column::SeenAt])
             .to_owned();
@@ -174,10 +172,10 @@ pub async fn accounts_of(
     users: &[i64],
 ) -> Result<Vec<accounts::Model>, DbErr> {
     let mut all = Vec::new();
-    for chunk in users.chunks(ROWS) {
+    for users in filled(users) {
         let found = accounts::Entity::find()
             .filter(accounts::Column::WorkspaceId.eq(owner))
-            .filter(accounts::Column::UserId.is_in(chunk.iter().copied()))
+            .filter(accounts::Column::UserId.is_in(users))
             .order_by_asc(accounts::Column::AccountId)
             .all(conn)
             .await?;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use service_kit::clock::duration_to_proto;
 use service_kit::identity::Acting;
+use service_kit::invariants::PARSE_1;
 use service_kit::lease::LeaseGuard;
 use service_kit::shutdown::Shutdown;
 use tgmesh_proto::ErrorReason;
@@ -23,6 +24,7 @@ use super::running::Place;
 use super::store::{self, Lost, Wait};
 use super::verdict::{Verdict, backoff, verdict};
 use super::{Engine, commit};
+use crate::results;
 use crate::tasks::entity::Model;
 
 /// A wait for an account is shown when it is longer.
@@ -125,7 +127,22 @@ impl Runner {
             self.engine.running.poke();
         }
         tracing::info!(results = self.task.result_count, read = self.task.read_count, "task completed");
+        self.compare().await;
         Ok(())
+    }
+
+    /// Compares the counters with the rows: a difference is a bug, and is told.
+    async fn compare(&self) {
+        let task = &self.task;
+        let rows = results::store::count(self.engine.db.conn(), task.workspace_id, task.id).await;
+        let counted = (task.result_count, task.unique_count - task.result_count);
+        match rows {
+            Ok((kept, left_out))
+                if (i64::try_from(kept), i64::try_from(left_out)) == (Ok(counted.0), Ok(counted.1)) => {}
+            Ok(rows) => tracing::error!(invariant = PARSE_1.name, ?rows, ?counted, "counters differ from the rows"),
+            // Only a look: the next task will tell.
+            Err(error) => tracing::warn!(%error, "counters were not compared with the rows"),
+        }
     }
 
     /// What is left to do when work cannot go on.

@@ -14,6 +14,9 @@ const MOST_FAULTS: i32 = 8;
 /// Longest time between two tries. An account may become free earlier than
 /// was foretold: somebody may add one.
 const LONGEST: Duration = Duration::from_secs(30);
+/// Longest time between two tries after flood waits: an account that was added
+/// meanwhile must not wait for a day with those that are flooded.
+const LONGEST_FLOOD: Duration = Duration::from_secs(15 * 60);
 /// Denials in a row, all for want of rights, after which nobody can see the chat.
 const MOST_BLIND: i32 = 2;
 /// Longest time between two waits for an account.
@@ -86,7 +89,7 @@ pub fn verdict(status: &Status, strikes: i32) -> Verdict {
             _ => Verdict::Wait {
                 reason: waiting::Reason::FloodWait,
                 foretold: retry_after,
-                retry: retry_after.unwrap_or_else(|| backoff(strikes)),
+                retry: retry_after.map_or(backoff(strikes), |after| after.min(flood_backoff(strikes))),
                 detail: "telegram demands a wait before more is read".to_owned(),
             },
         },
@@ -164,6 +167,12 @@ pub fn backoff(strikes: i32) -> Duration {
     Duration::from_secs(1 << doublings).min(LONGEST)
 }
 
+/// 1, 2, 4, 8, then 15 minutes: each try may cost one more account its peace.
+fn flood_backoff(strikes: i32) -> Duration {
+    let doublings = u32::try_from(strikes.clamp(1, 5) - 1).unwrap_or(0);
+    Duration::from_secs(60 << doublings).min(LONGEST_FLOOD)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -218,14 +227,20 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_wait_is_waited_for_as_long_as_telegram_says() {
-        let flood = tgmesh_proto::status::status(ErrorReason::FloodWait, "x")
-            .retry_after(Some(Duration::from_secs(400)))
-            .build();
-        assert_eq!(verdict(&flood, 0), Verdict::Again);
-        let Verdict::Wait { reason, retry, foretold, .. } = verdict(&flood, 1) else { panic!("it waits") };
-        assert_eq!(reason, waiting::Reason::FloodWait);
-        assert_eq!((retry, foretold), (Duration::from_secs(400), Some(Duration::from_secs(400))));
+    fn a_flood_wait_is_left_to_another_account_and_then_waited_for() {
+        let flood = |seconds| {
+            tgmesh_proto::status::status(ErrorReason::FloodWait, "x")
+                .retry_after(Some(Duration::from_secs(seconds)))
+                .build()
+        };
+        assert_eq!(verdict(&flood(400), 0), Verdict::Again);
+        for (seconds, strikes, tried_after) in [(400, 1, 60), (400, 4, 400), (30, 1, 30), (77_849, 100, 900)] {
+            let Verdict::Wait { reason, retry, foretold, .. } = verdict(&flood(seconds), strikes) else {
+                panic!("it waits")
+            };
+            assert_eq!((reason, foretold), (waiting::Reason::FloodWait, Some(Duration::from_secs(seconds))));
+            assert_eq!(retry, Duration::from_secs(tried_after), "{seconds} after {strikes}");
+        }
     }
 
     #[test]

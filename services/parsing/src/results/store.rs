@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use sea_orm::sea_query::{Expr, LikeExpr, OnConflict, Query};
 use sea_orm::{
     ColumnTrait as _, ConnectionTrait, DbErr, EntityTrait as _, ExprTrait as _, FromQueryResult, IntoActiveModel as _,
-    QueryFilter as _, QueryOrder as _, QuerySelect as _,
+    PaginatorTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
 };
 use service_kit::clock::new_id;
 use service_kit::{SharedClock, Time};
@@ -14,9 +14,7 @@ use uuid::Uuid;
 
 use super::entity::{Column, Entity, Model};
 use crate::person::{Person, search_pattern};
-
-/// Rows of one statement: far below the parameters that either database takes.
-const ROWS: usize = 500;
+use crate::rows::{filled, pieces};
 
 /// A person met in a source, once a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,14 +92,16 @@ pub async fn record(
         }
         rows.push(row(place, sighting, seq, new_id(&**clock), now));
     }
-    for chunk in rows.chunks(ROWS) {
+    for chunk in pieces(&rows) {
         let rows = chunk.iter().cloned().map(Model::into_active_model);
         Entity::insert_many(rows).on_conflict(grow()).exec_without_returning(conn).await?;
     }
     Ok(recorded)
 }
 
-/// A row that is there already takes the activity of the one that was to be added.
+/// A row that is there already takes the activity of the one that was to be
+/// added, and what addresses the person if it has nothing: Telegram first shows
+/// some without an access hash that is good for anything.
 fn grow() -> OnConflict {
     let excluded = |column: &str| Expr::cust(format!("excluded.{column}"));
     let stored = |column: Column| Expr::col((Entity, column));
@@ -110,9 +110,15 @@ fn grow() -> OnConflict {
         excluded("last_active_at"),
     )
     .finally(stored(Column::LastActiveAt));
+    let or_added = |column: Column, name: &str| {
+        let lacks = stored(Column::SkipReason).eq(0).and(stored(Column::AccountId).is_null());
+        Expr::case(lacks, excluded(name)).finally(stored(column))
+    };
     OnConflict::columns([Column::TaskId, Column::UserId])
         .value(Column::Activity, stored(Column::Activity).add(excluded("activity")))
         .value(Column::LastActiveAt, later)
+        .value(Column::AccountId, or_added(Column::AccountId, "account_id"))
+        .value(Column::Sealed, or_added(Column::Sealed, "sealed"))
         .to_owned()
 }
 
@@ -162,12 +168,13 @@ async fn known(
     sightings: &[Sighting],
 ) -> Result<HashMap<i64, Known>, DbErr> {
     let mut known = HashMap::new();
-    for chunk in sightings.chunks(ROWS) {
+    let users: Vec<i64> = sightings.iter().map(|sighting| sighting.person.user_id).collect();
+    for users in filled(&users) {
         let rows = Entity::find()
             .select_only()
             .columns([Column::UserId, Column::SkipReason, Column::AccountId])
             .filter(Column::TaskId.eq(place.task_id))
-            .filter(Column::UserId.is_in(chunk.iter().map(|sighting| sighting.person.user_id)))
+            .filter(Column::UserId.is_in(users))
             .into_model::<Known>()
             .all(conn)
             .await?;
@@ -286,7 +293,7 @@ pub async fn stats(conn: &impl ConnectionTrait, owner: Uuid, task_id: Uuid) -> R
 pub async fn tasks_with(conn: &impl ConnectionTrait, owner: Uuid, users: &[i64]) -> Result<Vec<(i64, Uuid)>, DbErr> {
     use crate::tasks::entity as tasks;
     let mut all = Vec::new();
-    for chunk in users.chunks(ROWS) {
+    for users in filled(users) {
         // From the owner's tasks, so that each look is one by the primary key.
         let query = Query::select()
             .column((Entity, Column::UserId))
@@ -296,7 +303,7 @@ pub async fn tasks_with(conn: &impl ConnectionTrait, owner: Uuid, users: &[i64])
                 Entity,
                 Expr::col((Entity, Column::TaskId))
                     .equals((tasks::Entity, tasks::Column::Id))
-                    .and(Expr::col((Entity, Column::UserId)).is_in(chunk.iter().copied())),
+                    .and(Expr::col((Entity, Column::UserId)).is_in(users)),
             )
             .and_where(Expr::col((tasks::Entity, tasks::Column::WorkspaceId)).eq(owner))
             .and_where(Expr::col((Entity, Column::Seq)).gt(0))
@@ -307,6 +314,13 @@ pub async fn tasks_with(conn: &impl ConnectionTrait, owner: Uuid, users: &[i64])
         }
     }
     Ok(all)
+}
+
+/// How many results a task has, by its rows, and how many it has left out.
+pub async fn count(conn: &impl ConnectionTrait, owner: Uuid, task_id: Uuid) -> Result<(u64, u64), DbErr> {
+    let rows = || Entity::find().filter(Column::TaskId.eq(task_id)).filter(Column::WorkspaceId.eq(owner));
+    let kept = rows().filter(Column::Seq.gt(0)).count(conn).await?;
+    Ok((kept, rows().filter(Column::Seq.is_null()).count(conn).await?))
 }
 
 /// Deletes everything a task found.

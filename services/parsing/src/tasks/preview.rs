@@ -19,8 +19,9 @@ use super::Order;
 use super::completeness::cap;
 use crate::error::Error;
 
-/// Longest wait for an account: the caller waits too.
+/// Longest wait for an account for one source, and for all: the caller waits too.
 const WAIT: Duration = Duration::from_secs(5);
+const WAIT_FOR_ALL: Duration = Duration::from_secs(40);
 /// Sources looked at side by side; each takes an account.
 const AT_ONCE: usize = 4;
 /// Members a page of Telegram's holds.
@@ -51,13 +52,15 @@ impl Previews {
     /// What each source of the order looks like, in their order.
     pub async fn of(&self, acting: Acting, order: &Order) -> Result<Vec<SourcePreview>, Error> {
         order.check()?;
-        let looks = order.sources.iter().cloned().map(|source| self.one(acting, source, order));
+        let rounds = u32::try_from(order.sources.len().div_ceil(AT_ONCE)).unwrap_or(u32::MAX).max(1);
+        let wait = WAIT.min(WAIT_FOR_ALL / rounds);
+        let looks = order.sources.iter().cloned().map(|source| self.one(acting, source, order, wait));
         let previews: Vec<_> = futures_util::stream::iter(looks).buffered(AT_ONCE).collect().await;
         previews.into_iter().collect()
     }
 
-    async fn one(&self, acting: Acting, source: String, order: &Order) -> Result<SourcePreview, Error> {
-        match self.chat(acting, &source).await {
+    async fn one(&self, acting: Acting, source: String, order: &Order, wait: Duration) -> Result<SourcePreview, Error> {
+        match self.chat(acting, &source, wait).await {
             Ok(chat) => Ok(preview(&source, chat, order)),
             Err(status) => {
                 let status = self.channel.name_failure(status);
@@ -74,12 +77,12 @@ impl Previews {
         }
     }
 
-    async fn chat(&self, acting: Acting, source: &str) -> Result<Chat, Status> {
+    async fn chat(&self, acting: Acting, source: &str, wait: Duration) -> Result<Chat, Status> {
         let request = AcquireLeaseRequest {
             purpose: Purpose::Parse as i32,
             chat: source.to_owned(),
             rights: vec![ChatRight::Read as i32],
-            wait: Some(duration_to_proto(WAIT)),
+            wait: Some(duration_to_proto(wait)),
             work: "preview".to_owned(),
             holder: self.holder.clone(),
             ..Default::default()

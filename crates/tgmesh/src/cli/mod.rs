@@ -1,0 +1,114 @@
+//! The command line: what can be asked for, and who answers it.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "the command line talks to people and to scripts")]
+
+mod client;
+mod failure;
+mod health;
+mod maintain;
+mod output;
+mod serve;
+
+use std::path::PathBuf;
+
+use clap::{CommandFactory as _, Parser, Subcommand};
+use service_kit::SharedClock;
+use service_kit::clock::SystemClock;
+
+use crate::config::Config;
+pub use failure::Failure;
+
+/// What a command answers: nothing, or why it failed.
+pub type Done = Result<(), Failure>;
+
+/// tgmesh runs a team's Telegram accounts as one mesh of services.
+#[derive(Debug, Parser)]
+#[command(name = "tgmesh", version = service_kit::build::ID, arg_required_else_help = true)]
+pub struct Cli {
+    /// Configuration; what it does not set has the defaults.
+    #[arg(long, global = true, env = "TGMESH_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where the embedded profile keeps its files, in place of the configured folder.
+    #[arg(long, global = true, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Answer in JSON: the messages of the contracts, one a line.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    // The processes.
+    /// Run the services, one of them or all in one process.
+    Serve(serve::ServeArgs),
+    /// Run the Telegram emulator alone.
+    Emulator(serve::EmulatorArgs),
+
+    // For whoever operates them.
+    /// Bring the schemas of the databases up to date.
+    Migrate(maintain::MigrateArgs),
+    /// Ask a running service whether it is healthy; ends with 0 or 1.
+    Healthcheck(health::HealthcheckArgs),
+    /// Print shell completions.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Print which build this is.
+    Version,
+}
+
+/// What every command is given.
+#[derive(Debug)]
+pub(crate) struct Context {
+    pub(crate) config: Config,
+    pub(crate) clock: SharedClock,
+    pub(crate) json: bool,
+}
+
+impl Cli {
+    /// Whether answers are JSON.
+    pub fn json(&self) -> bool {
+        self.json
+    }
+
+    /// Does what was asked for.
+    ///
+    /// # Errors
+    /// When it could not be done.
+    pub async fn run(self) -> Done {
+        // These two need no configuration: it may be what is broken.
+        match &self.command {
+            Command::Completions { shell } => {
+                clap_complete::generate(*shell, &mut Self::command(), "tgmesh", &mut std::io::stdout());
+                return Ok(());
+            }
+            Command::Version => {
+                version(self.json);
+                return Ok(());
+            }
+            _ => {}
+        }
+        let mut config = Config::load(self.config.as_deref()).map_err(Failure::configuration)?;
+        if let Some(dir) = self.data_dir {
+            config.data_dir = dir;
+        }
+        let context = Context { config, clock: SystemClock::shared(), json: self.json };
+        match self.command {
+            Command::Serve(args) => serve::serve(&context, args).await,
+            Command::Emulator(args) => serve::emulator(&context, args).await,
+            Command::Migrate(args) => maintain::migrate(&context, args).await,
+            Command::Healthcheck(args) => health::check(&context, args).await,
+            Command::Completions { .. } | Command::Version => Ok(()),
+        }
+    }
+}
+
+fn version(json: bool) {
+    if json {
+        println!("{}", serde_json::json!({ "version": service_kit::build::ID }));
+    } else {
+        println!("tgmesh {}", service_kit::build::ID);
+    }
+}

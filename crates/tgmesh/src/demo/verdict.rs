@@ -1,0 +1,276 @@
+//! The judge: compares what the product claims with what the emulator recorded.
+//!
+//! It knows Telegram's answers and nothing of the product's code.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::Duration;
+
+use service_kit::Time;
+use service_kit::invariants::{CONN_1, COUNT_1, Invariant, QUOTA_1, REPORT_1, WORK_1};
+use tgmesh_proto::emulator::v1 as pb;
+use tgmesh_proto::emulator::v1::emulator_service_client::EmulatorServiceClient;
+use tonic::transport::Channel;
+
+/// The call that invites.
+const INVITE: &str = "channels.inviteToChannel";
+/// How much later than it was allowed a request may arrive, and the next one
+/// sooner after it: the way takes time.
+const WAY: Duration = Duration::from_millis(250);
+
+/// The rules that must be kept.
+#[derive(Debug, Clone)]
+pub(super) struct Policy {
+    /// Invites of one account into the chat in a day.
+    pub(super) invites_per_chat: u32,
+    /// Shortest time between two invites of one account.
+    pub(super) shortest_interval: Duration,
+    /// Longest of the times that are drawn.
+    pub(super) longest_interval: Duration,
+    /// Added to what a flood wait says.
+    pub(super) flood_margin: Duration,
+}
+
+/// A target, as the product tells.
+#[derive(Debug, Clone)]
+pub(super) struct Target {
+    pub(super) user_id: i64,
+    pub(super) done: bool,
+    pub(super) outcome: String,
+}
+
+/// What the product claims to have done.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Claims {
+    pub(super) total: i64,
+    pub(super) pending: i64,
+    pub(super) under_way: i64,
+    pub(super) outcomes: BTreeMap<String, i64>,
+    pub(super) targets: Vec<Target>,
+}
+
+/// What the emulator recorded.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Record {
+    invites: Vec<pb::Call>,
+    overlaps: usize,
+    dropped: u64,
+}
+
+/// What the judge found of one rule.
+#[derive(Debug, Clone)]
+pub(super) struct Finding {
+    pub(super) invariant: Invariant,
+    pub(super) kept: bool,
+    pub(super) detail: String,
+}
+
+/// Reads the record.
+pub(super) async fn read(mut control: EmulatorServiceClient<Channel>) -> anyhow::Result<Record> {
+    let mut record = Record::default();
+    let mut after = 0;
+    loop {
+        let filter = pb::CallFilter { method: INVITE.to_owned(), ..Default::default() };
+        let request = pb::ListCallsRequest { filter: Some(filter), after, limit: 1_000 };
+        let calls = control.list_calls(request).await?.into_inner().calls;
+        let Some(last) = calls.last() else {
+            break;
+        };
+        after = last.number;
+        record.invites.extend(calls);
+    }
+    record.overlaps = control.list_overlaps(pb::ListOverlapsRequest {}).await?.into_inner().overlaps.len();
+    record.dropped = control.get_summary(pb::GetSummaryRequest {}).await?.into_inner().dropped_calls;
+    Ok(record)
+}
+
+/// Judges.
+pub(super) fn judge(policy: &Policy, claims: &Claims, record: &Record) -> Vec<Finding> {
+    vec![
+        twice(record),
+        lost(claims, record),
+        connections(record),
+        limits(policy, record),
+        floods(policy, record),
+        sums(claims),
+        report(claims, record),
+    ]
+}
+
+fn finding(invariant: Invariant, kept: bool, detail: String) -> Finding {
+    Finding { invariant, kept, detail }
+}
+
+fn twice(record: &Record) -> Finding {
+    let mut times: HashMap<(i64, i64), u32> = HashMap::new();
+    for effect in record.invites.iter().flat_map(|call| &call.effects) {
+        if effect.kind() == pb::EffectKind::Invited {
+            *times.entry((effect.chat_id, effect.user_id)).or_default() += 1;
+        }
+    }
+    let repeated = times.values().filter(|times| **times > 1).count();
+    finding(WORK_1, repeated == 0, format!("{} people were invited, {repeated} of them more than once", times.len()))
+}
+
+fn lost(claims: &Claims, record: &Record) -> Finding {
+    let asked: HashSet<i64> = record.invites.iter().flat_map(|call| call.user_ids.iter().copied()).collect();
+    // Of these nothing is sent: the name is looked up, and nobody has it.
+    let silent = ["NOT_FOUND", "NOT_ADDRESSABLE", "DO_NOT_CONTACT"];
+    let unasked = claims
+        .targets
+        .iter()
+        .filter(|target| target.done && !silent.contains(&target.outcome.as_str()) && !asked.contains(&target.user_id))
+        .count();
+    let open = claims.targets.iter().filter(|target| !target.done).count();
+    let known: HashSet<i64> = claims.targets.iter().map(|target| target.user_id).collect();
+    let strangers = asked.difference(&known).count();
+    finding(
+        WORK_1,
+        unasked + open + strangers == 0 && record.dropped == 0,
+        format!(
+            "of {} targets {open} have no outcome, {unasked} have one that telegram never gave; {strangers} others were asked",
+            claims.targets.len()
+        ),
+    )
+}
+
+fn connections(record: &Record) -> Finding {
+    let detail = format!("{} times an account was on two connections", record.overlaps);
+    finding(CONN_1, record.overlaps == 0, detail)
+}
+
+fn by_account(record: &Record) -> BTreeMap<i64, Vec<&pb::Call>> {
+    let mut calls: BTreeMap<i64, Vec<&pb::Call>> = BTreeMap::new();
+    for call in &record.invites {
+        calls.entry(call.account_id).or_default().push(call);
+    }
+    calls
+}
+
+fn at(call: &pb::Call) -> Time {
+    call.request_time.as_ref().map(Time::from_proto).unwrap_or_default()
+}
+
+fn limits(policy: &Policy, record: &Record) -> Finding {
+    let calls = by_account(record);
+    let most = calls.values().map(Vec::len).max().unwrap_or(0);
+    let shortest = calls
+        .values()
+        .flat_map(|calls| calls.windows(2).map(|pair| at(pair[1]).since(at(pair[0]))))
+        .min()
+        .unwrap_or(Duration::MAX);
+    let kept = most <= policy.invites_per_chat as usize && shortest + WAY >= policy.shortest_interval;
+    finding(
+        QUOTA_1,
+        kept,
+        format!(
+            "at most {most} invites of one account (allowed {}), at least {} ms between two (allowed {} ms)",
+            policy.invites_per_chat,
+            shortest.as_millis(),
+            policy.shortest_interval.as_millis()
+        ),
+    )
+}
+
+/// After an answer that demands a rest, the account rests.
+fn floods(policy: &Policy, record: &Record) -> Finding {
+    let mut met = 0;
+    let mut broken = 0;
+    for calls in by_account(record).values() {
+        for (index, call) in calls.iter().enumerate() {
+            let next = calls.get(index + 1);
+            if call.error == "PEER_FLOOD" {
+                met += 1;
+                broken += usize::from(next.is_some());
+            } else if let Some(seconds) = call.error.strip_prefix("FLOOD_WAIT_") {
+                met += 1;
+                let rest = Duration::from_secs(seconds.parse().unwrap_or(0)) + policy.flood_margin;
+                broken += usize::from(next.is_some_and(|next| at(next).since(at(call)) < rest));
+            }
+        }
+    }
+    finding(QUOTA_1, broken == 0, format!("{met} times telegram demanded a rest, {broken} times it was not kept"))
+}
+
+fn sums(claims: &Claims) -> Finding {
+    let outcomes: i64 = claims.outcomes.values().sum();
+    let counted = claims.pending + claims.under_way + outcomes;
+    let mut rows: BTreeMap<String, i64> = BTreeMap::new();
+    for target in claims.targets.iter().filter(|target| target.done) {
+        *rows.entry(target.outcome.clone()).or_default() += 1;
+    }
+    let targets = i64::try_from(claims.targets.len()).unwrap_or(i64::MAX);
+    finding(
+        COUNT_1,
+        counted == claims.total && claims.total == targets && rows == claims.outcomes,
+        format!("{counted} states counted, {targets} targets listed, {} in all", claims.total),
+    )
+}
+
+fn report(claims: &Claims, record: &Record) -> Finding {
+    let mut last: HashMap<i64, String> = HashMap::new();
+    for call in &record.invites {
+        for effect in &call.effects {
+            let outcome = match effect.kind() {
+                pb::EffectKind::Invited => "INVITED",
+                pb::EffectKind::NotInvited => "PRIVACY_RESTRICTED",
+                pb::EffectKind::JoinRequested => "REQUESTED",
+                _ => continue,
+            };
+            last.insert(effect.user_id, outcome.to_owned());
+        }
+        if let Some(outcome) = meaning(&call.error) {
+            for user in &call.user_ids {
+                last.insert(*user, outcome.to_owned());
+            }
+        }
+    }
+    let mut recorded: BTreeMap<String, i64> = BTreeMap::new();
+    for outcome in last.values() {
+        *recorded.entry(outcome.clone()).or_default() += 1;
+    }
+    let asked = |outcome: &String| !["NOT_ADDRESSABLE", "DO_NOT_CONTACT"].contains(&outcome.as_str());
+    let mut claimed: BTreeMap<String, i64> = claims
+        .outcomes
+        .iter()
+        .filter(|(outcome, _)| asked(outcome))
+        .map(|(name, count)| (name.clone(), *count))
+        .collect();
+    // A name that nobody has is answered by the look-up, not by an invite.
+    let looked_up = claims
+        .targets
+        .iter()
+        .filter(|target| target.outcome == "NOT_FOUND" && !last.contains_key(&target.user_id))
+        .count();
+    if let Some(count) = claimed.get_mut("NOT_FOUND") {
+        *count -= i64::try_from(looked_up).unwrap_or(0);
+    }
+    claimed.retain(|_, count| *count != 0);
+    let differ: Vec<&String> =
+        claimed.keys().chain(recorded.keys()).filter(|name| claimed.get(*name) != recorded.get(*name)).collect();
+    let names: HashSet<&String> = differ.into_iter().collect();
+    let mut names: Vec<&str> = names.into_iter().map(String::as_str).collect();
+    names.sort_unstable();
+    let detail = if names.is_empty() {
+        format!("the report and the record agree on {} answers", last.len())
+    } else {
+        format!("the report and the record differ on {}", names.join(", "))
+    };
+    finding(REPORT_1, names.is_empty(), detail)
+}
+
+/// What an error of Telegram's says of the user; nothing when it says something
+/// of the account.
+fn meaning(error: &str) -> Option<&'static str> {
+    Some(match error {
+        "USER_ALREADY_PARTICIPANT" => "ALREADY_MEMBER",
+        "USER_PRIVACY_RESTRICTED" => "PRIVACY_RESTRICTED",
+        "USER_NOT_MUTUAL_CONTACT" => "NOT_MUTUAL_CONTACT",
+        "USER_ID_INVALID" => "NOT_FOUND",
+        "INPUT_USER_DEACTIVATED" => "INPUT_USER_DEACTIVATED",
+        "USER_CHANNELS_TOO_MUCH" => "USER_CHANNELS_TOO_MUCH",
+        "USER_KICKED" => "USER_KICKED",
+        "USER_BLOCKED" => "USER_BLOCKED",
+        "USER_BOT" => "USER_BOT",
+        _ => return None,
+    })
+}
