@@ -314,6 +314,21 @@ impl Requests {
         }
     }
 
+    /// Forgets a call, in the transaction that takes its effect back: a repeat is
+    /// then a new call.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn forget(
+        &self,
+        tx: &impl ConnectionTrait,
+        who: &Identity,
+        method: &str,
+        request_id: Uuid,
+    ) -> Result<(), DbErr> {
+        entity::Entity::delete_by_id((scope(who, method), request_id)).exec(tx).await.map(|_| ())
+    }
+
     /// Deletes answers that were kept long enough.
     ///
     /// # Errors

@@ -8,12 +8,14 @@ use service_kit::paging::{Page, Tokens};
 use service_kit::shutdown::Shutdown;
 use service_kit::watch::Poke;
 use service_kit::{Identity, Time};
+use tgmesh_proto::ErrorReason;
 use tgmesh_proto::lease::v1::{
     AcquireLeaseRequest, ListLeasesRequest, ReleaseLeaseRequest, RenewLeaseRequest, RevokeLeaseRequest,
 };
+use tracing::Instrument as _;
 use uuid::Uuid;
 
-use super::pump::{Waiters, Wish, shutting_down};
+use super::pump::{Attempt, Handed, Waiters, Wish, shutting_down};
 use super::registry::{Registry, Verified};
 use super::sql::not_found;
 use super::store::{Acquired, Ask, Changes, Filter, LeaseStore, Needs};
@@ -104,18 +106,27 @@ impl LeaseManager {
         let wait = request.wait.as_ref().map_or(Duration::ZERO, duration_from_proto);
         let wait = deadline.map_or(wait, |deadline| wait.min(deadline));
         let until = self.clock.now() + wait;
-        let wish = Wish { who: who.clone(), request, ask, until };
+        let wish = Arc::new(Wish { who: who.clone(), request, ask, until });
         // Who comes while others wait gets in line: he must not overtake them.
         if self.waiters.is_empty(who.workspace_id) {
-            match self.attempt(&wish).await? {
-                Acquired::Taken { lease, .. } => return Ok(*lease),
-                Acquired::Denied { unavailable, .. } if wait.is_zero() => {
+            match self.attempt_detached(&wish).await.map_err(our_own)? {
+                Attempt::Taken(handed) => return Ok(handed.accept()),
+                Attempt::Denied(unavailable) if wait.is_zero() => {
                     return Err(Error::NoAccount(Box::new(unavailable)));
                 }
-                Acquired::Denied { .. } => {}
+                Attempt::Denied(_) => {}
             }
         }
-        self.wait_in_line(wish).await
+        self.wait_in_line(wish).await.map(Handed::accept).map_err(our_own)
+    }
+
+    /// Tries once, in a task of its own: cut off between commit and answer, the
+    /// account would be held by nobody.
+    async fn attempt_detached(&self, wish: &Arc<Wish>) -> Result<Attempt> {
+        let (manager, wish) = (self.clone(), wish.clone());
+        let attempt = async move { manager.attempt(&wish).await };
+        let attempt = tokio::spawn(attempt.in_current_span()).await;
+        attempt.unwrap_or_else(|error| Err(Error::internal(format!("an attempt ended early: {error}"))))
     }
 
     async fn ask(&self, who: &Identity, request: &AcquireLeaseRequest) -> Result<Ask> {
@@ -149,22 +160,34 @@ impl LeaseManager {
     }
 
     /// Tries once, and notes what was found.
-    pub(super) async fn attempt(&self, wish: &Wish) -> Result<Acquired> {
+    pub(super) async fn attempt(&self, wish: &Arc<Wish>) -> Result<Attempt> {
         let before = self.moment();
-        let acquired = self.store.acquire(&wish.who, &wish.request, &wish.ask).await?;
-        let unknown = match &acquired {
-            Acquired::Taken { lease, unknown_rights } => {
-                self.note(lease, before);
-                self.changed.poke();
-                unknown_rights
+        let (attempt, unknown) = match self.store.acquire(&wish.who, &wish.request, &wish.ask).await? {
+            Acquired::Taken { lease, unknown_rights, fresh } => {
+                if fresh {
+                    self.note(&lease, before);
+                    self.changed.poke();
+                }
+                let back = fresh.then(|| (self.clone(), wish.clone()));
+                (Attempt::Taken(Handed::new(lease, back)), unknown_rights)
             }
-            Acquired::Denied { unknown_rights, .. } => unknown_rights,
+            Acquired::Denied { unavailable, unknown_rights } => (Attempt::Denied(unavailable), unknown_rights),
         };
         if !unknown.is_empty() {
             let needs = &wish.ask.needs;
-            self.chats.check_rights(wish.who.workspace_id, needs.chat_id, &wish.request.chat, unknown);
+            self.chats.check_rights(wish.who.workspace_id, needs.chat_id, &wish.request.chat, &unknown);
         }
-        Ok(acquired)
+        Ok(attempt)
+    }
+
+    /// Takes a lease back whose caller went away.
+    pub(super) async fn take_back(&self, wish: &Wish, lease: &Lease) {
+        match self.store.take_back(&wish.who, &wish.request, lease).await {
+            Ok(()) => self.ended(lease),
+            Err(error) => {
+                tracing::warn!(lease_id = %lease.id, %error, "lease of a caller that left ends at its deadline");
+            }
+        }
     }
 
     /// Moves the deadline of a lease that is still held.
@@ -349,4 +372,9 @@ impl LeaseManager {
         self.changed.poke();
         self.wake.poke(lease.workspace_id);
     }
+}
+
+/// A fault of ours that another task met, told under this call's id.
+fn our_own(error: Error) -> Error {
+    if error.reason() == ErrorReason::Internal { Error::Internal } else { error }
 }

@@ -18,7 +18,7 @@ use tokio::sync::{Notify, oneshot};
 use uuid::Uuid;
 
 use super::manager::LeaseManager;
-use super::store::{Acquired, Ask, Needs};
+use super::store::{Ask, Needs};
 use super::{Lease, Unavailable};
 use crate::error::{Error, Result};
 
@@ -49,10 +49,49 @@ impl Wish {
     }
 }
 
+/// What became of an attempt.
+#[derive(Debug)]
+pub(super) enum Attempt {
+    Taken(Handed),
+    Denied(Unavailable),
+}
+
+/// A lease on its way to its caller. Dropped on the way, it is taken back: who
+/// cancels his work gives up waiting in the very moment in which others release,
+/// and the account must not stay with nobody until the ttl is over.
+#[derive(Debug)]
+pub(super) struct Handed {
+    lease: Box<Lease>,
+    back: Option<(LeaseManager, Arc<Wish>)>,
+}
+
+impl Handed {
+    pub fn new(lease: Box<Lease>, back: Option<(LeaseManager, Arc<Wish>)>) -> Self {
+        Self { lease, back }
+    }
+
+    /// It has arrived.
+    pub fn accept(mut self) -> Lease {
+        self.back = None;
+        (*self.lease).clone()
+    }
+}
+
+impl Drop for Handed {
+    fn drop(&mut self) {
+        if let Some((manager, wish)) = self.back.take()
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            let lease = self.lease.clone();
+            runtime.spawn(async move { manager.take_back(&wish, &lease).await });
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Waiter {
     wish: Arc<Wish>,
-    reply: oneshot::Sender<Result<Lease>>,
+    reply: oneshot::Sender<Result<Handed>>,
 }
 
 /// The waiters of all workspaces.
@@ -75,7 +114,8 @@ impl Waiters {
 
     /// How many wait in the workspace.
     pub fn count(&self, workspace_id: Uuid) -> usize {
-        self.lock().get(&workspace_id).map_or(0, |queue| queue.waiters.len())
+        let waits = |waiter: &&Waiter| !waiter.reply.is_closed();
+        self.lock().get(&workspace_id).map_or(0, |queue| queue.waiters.values().filter(waits).count())
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Uuid, Queue>> {
@@ -90,11 +130,16 @@ impl Waiters {
         queue.waiters.iter().map(|(place, waiter)| (*place, waiter.wish.clone())).collect()
     }
 
-    fn answer(&self, workspace_id: Uuid, place: Place, answer: Result<Lease>) {
+    fn is_gone(&self, workspace_id: Uuid, place: Place) -> bool {
+        let workspaces = self.lock();
+        let waiter = workspaces.get(&workspace_id).and_then(|queue| queue.waiters.get(&place));
+        waiter.is_none_or(|waiter| waiter.reply.is_closed())
+    }
+
+    fn answer(&self, workspace_id: Uuid, place: Place, answer: Result<Handed>) {
         let waiter = self.lock().get_mut(&workspace_id).and_then(|queue| queue.waiters.remove(&place));
         if let Some(waiter) = waiter {
-            // Whoever went away meanwhile can repeat the call: its answer is
-            // stored. Otherwise the account is free after its ttl.
+            // What does not arrive is taken back when it is dropped.
             let _ = waiter.reply.send(answer);
         }
     }
@@ -102,7 +147,7 @@ impl Waiters {
 
 impl LeaseManager {
     /// Waits in line.
-    pub(super) async fn wait_in_line(&self, wish: Wish) -> Result<Lease> {
+    pub(super) async fn wait_in_line(&self, wish: Arc<Wish>) -> Result<Handed> {
         let workspace_id = wish.who.workspace_id;
         let (reply, answer) = oneshot::channel();
         {
@@ -115,7 +160,7 @@ impl LeaseManager {
             }
             queue.arrivals += 1;
             let place = (wish.priority(), queue.arrivals);
-            queue.waiters.insert(place, Waiter { wish: Arc::new(wish), reply });
+            queue.waiters.insert(place, Waiter { wish, reply });
             let waiting = self.wake.join(workspace_id);
             // It may have been freed since the caller's own attempt.
             waiting.notify_one();
@@ -167,18 +212,18 @@ async fn round(manager: &LeaseManager, workspace_id: Uuid) -> Time {
     let mut served: Vec<Place> = Vec::new();
     let order = manager.waiters.in_order(workspace_id);
     for (place, wish) in &order {
-        if served.contains(place) {
+        if served.contains(place) || manager.waiters.is_gone(workspace_id, *place) {
             continue;
         }
         if !denied.contains_key(&wish.ask.needs) {
             match manager.attempt(wish).await {
-                Ok(Acquired::Taken { lease, .. }) => {
-                    manager.waiters.answer(workspace_id, *place, Ok(*lease));
+                Ok(Attempt::Taken(handed)) => {
+                    manager.waiters.answer(workspace_id, *place, Ok(handed));
                     // A twin in flight gets the same answer, not the next account.
                     for (twin, other) in order.iter().filter(|(twin, other)| twin != place && other.is_twin(wish)) {
                         let answer = match manager.attempt(other).await {
-                            Ok(Acquired::Taken { lease, .. }) => Ok(*lease),
-                            Ok(Acquired::Denied { unavailable, .. }) => Err(Error::NoAccount(Box::new(unavailable))),
+                            Ok(Attempt::Taken(handed)) => Ok(handed),
+                            Ok(Attempt::Denied(unavailable)) => Err(Error::NoAccount(Box::new(unavailable))),
                             Err(error) => Err(error),
                         };
                         manager.waiters.answer(workspace_id, *twin, answer);
@@ -186,7 +231,7 @@ async fn round(manager: &LeaseManager, workspace_id: Uuid) -> Time {
                     }
                     continue;
                 }
-                Ok(Acquired::Denied { unavailable, .. }) => {
+                Ok(Attempt::Denied(unavailable)) => {
                     denied.insert(wish.ask.needs.clone(), unavailable);
                 }
                 Err(error) => {

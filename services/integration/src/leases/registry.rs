@@ -123,3 +123,83 @@ impl Registry {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use service_kit::Time;
+
+    use super::*;
+    use crate::leases::State;
+
+    const fn secs(secs: u64) -> Duration {
+        Duration::from_secs(secs)
+    }
+
+    /// A lease of the one account of these tests; its id follows from its token.
+    fn lease(token: i64) -> Lease {
+        Lease {
+            id: Uuid::from_u128(u128::try_from(token).unwrap()),
+            workspace_id: Uuid::nil(),
+            account_id: Uuid::nil(),
+            user_id: Uuid::nil(),
+            token,
+            state: State::Active,
+            purpose: Purpose::Parse,
+            chat_id: 0,
+            holder: String::new(),
+            work: String::new(),
+            acquired_at: Time::ZERO,
+            expire_at: Time::ZERO,
+            revision: 0,
+            budget: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_lease_is_valid_until_its_deadline() {
+        let registry = Registry::default();
+        let held = registry.register(&lease(1), secs(10)).unwrap();
+        assert!(registry.is_valid(&held, secs(9)));
+        assert!(!registry.is_valid(&held, secs(10)));
+        assert!(registry.find(lease(1).key(), secs(9)).is_some());
+        assert!(registry.find(lease(1).key(), secs(10)).is_none());
+        registry.register(&lease(1), secs(20)).unwrap();
+        assert!(registry.is_valid(&held, secs(19)), "renewed");
+        registry.register(&lease(1), secs(15)).unwrap();
+        assert!(registry.is_valid(&held, secs(19)), "an older answer came late");
+    }
+
+    #[test]
+    fn a_newer_lease_ends_the_older() {
+        let registry = Registry::default();
+        let old = registry.register(&lease(1), secs(10)).unwrap();
+        let new = registry.register(&lease(2), secs(10)).unwrap();
+        assert!(!registry.is_valid(&old, secs(1)));
+        assert!(registry.find(lease(1).key(), secs(1)).is_none());
+        assert!(registry.register(&lease(1), secs(10)).is_none(), "tokens never decrease");
+        assert!(registry.is_valid(&new, secs(1)));
+    }
+
+    #[test]
+    fn what_has_ended_does_not_come_back() {
+        let registry = Registry::default();
+        let held = registry.register(&lease(1), secs(10)).unwrap();
+        registry.end(held.account_id, 1);
+        assert!(!registry.is_valid(&held, secs(1)));
+        // The store was asked before the end, and its answer came after it.
+        assert!(registry.register(&lease(1), secs(10)).is_none());
+        let next = registry.register(&lease(2), secs(10)).unwrap();
+        registry.end(held.account_id, 1);
+        assert!(registry.is_valid(&next, secs(1)), "the end of an older one");
+    }
+
+    #[test]
+    fn a_wrong_token_finds_nothing() {
+        let registry = Registry::default();
+        registry.register(&lease(1), secs(10)).unwrap();
+        assert!(registry.find(Key { token: 2, ..lease(1).key() }, secs(1)).is_none());
+        assert_eq!(registry.lock().leases.len(), 1);
+        registry.end(Uuid::nil(), 1);
+        assert!(registry.lock().leases.is_empty(), "nothing is kept of what has ended but its token");
+    }
+}

@@ -22,7 +22,7 @@ use tgmesh_proto::lease::v1::{
 use uuid::Uuid;
 
 use super::store::{Acquired, Ask, Changes, Filter, LeaseStore};
-use super::{Key, Lease, State, revision};
+use super::{Key, Lease, RIGHTS_FRESH, State, revision};
 use crate::availability::action_of;
 use crate::entity::{account, lease, slot};
 use crate::error::{Error, Result};
@@ -37,12 +37,21 @@ pub struct SqlLeaseStore {
     pub(super) clock: SharedClock,
     pub(super) requests: Requests,
     pub(super) defaults: Arc<Limits>,
+    /// How long what Telegram said of rights is believed.
+    pub(super) rights_life: Duration,
 }
 
 impl SqlLeaseStore {
     /// Over the service's database.
     pub fn new(db: Db, clock: SharedClock, requests: Requests, defaults: Arc<Limits>) -> Self {
-        Self { db, clock, requests, defaults }
+        Self { db, clock, requests, defaults, rights_life: RIGHTS_FRESH }
+    }
+
+    /// The same with another time for which rights are believed.
+    #[must_use]
+    pub fn with_rights_life(mut self, rights_life: Duration) -> Self {
+        self.rights_life = rights_life;
+        self
     }
 
     pub(super) fn failed(&self, error: &DbErr) -> Error {
@@ -192,6 +201,24 @@ impl SqlLeaseStore {
 impl LeaseStore for SqlLeaseStore {
     async fn acquire(&self, who: &Identity, request: &AcquireLeaseRequest, ask: &Ask) -> Result<Acquired> {
         self.acquire_any(who, request, ask).await
+    }
+
+    async fn take_back(&self, who: &Identity, request: &AcquireLeaseRequest, lease: &Lease) -> Result<()> {
+        let tx = self.begin().await?;
+        let row = self.locked(&tx, Scope::Workspace(lease.workspace_id), lease.id).await;
+        let work = async {
+            let row = row?;
+            let request_id = Uuid::parse_str(&request.request_id).unwrap_or_default();
+            let forgotten = self.requests.forget(&*tx, who, "AcquireLease", request_id).await;
+            forgotten.map_err(|error| self.failed(&error))?;
+            if row.live_account_id.is_some() {
+                let ended = end(&*tx, row, State::Released, self.clock.now()).await;
+                ended.map_err(|error| self.failed(&error))?;
+            }
+            Ok(())
+        };
+        let done = work.await;
+        self.close(tx, done).await
     }
 
     async fn renew(&self, who: &Identity, request: &RenewLeaseRequest, key: Key, ttl: Duration) -> Result<Lease> {

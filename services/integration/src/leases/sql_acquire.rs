@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::sql::{SqlLeaseStore, TABLE, end, from_answer, use_slots};
 use super::store::{Acquired, Ask, Needs};
-use super::{RIGHTS_FRESH, State, revision};
+use super::{State, revision};
 use crate::availability::{self, action_of};
 use crate::entity::{account, chat_right, lease, slot};
 use crate::error::{Error, Result};
@@ -47,7 +47,7 @@ impl SqlLeaseStore {
             let answer = match claim.map_err(|error| Error::request(&self.db, error))? {
                 Claim::Repeat(AcquireLeaseResponse { lease }) => {
                     let lease = Box::new(from_answer(who, lease)?);
-                    return Ok(Acquired::Taken { lease, unknown_rights: Vec::new() });
+                    return Ok(Acquired::Taken { lease, unknown_rights: Vec::new(), fresh: false });
                 }
                 Claim::New(answer) => answer,
             };
@@ -135,7 +135,7 @@ impl SqlLeaseStore {
             select.and_where(Column::AccountId.is_not_in(needs.none_of.iter().copied()));
         }
         if needs.chat_id != 0 && needs.rights != 0 {
-            select.and_where(Expr::not_exists(lacking(needs, now)));
+            select.and_where(Expr::not_exists(lacking(needs, now - self.rights_life)));
         }
         if let Some((last_used_at, id)) = after {
             select.and_where(
@@ -230,7 +230,7 @@ impl SqlLeaseStore {
         lease.budget = found.uses;
         answer.answer(&**tx, &AcquireLeaseResponse { lease: Some(lease.to_wire()) }).await?;
         let unknown_rights = self.unknown_rights(tx, needs, &[account_id], now).await?;
-        Ok(Acquired::Taken { lease: Box::new(lease), unknown_rights })
+        Ok(Acquired::Taken { lease: Box::new(lease), unknown_rights, fresh: true })
     }
 
     /// Of these accounts, those whose rights in the chat nobody knows.
@@ -242,7 +242,7 @@ impl SqlLeaseStore {
         let known = chat_right::Entity::find()
             .filter(Column::ChatId.eq(needs.chat_id))
             .filter(Column::AccountId.is_in(accounts.iter().copied()))
-            .filter(Column::CheckedAt.gt((now - RIGHTS_FRESH).millis()))
+            .filter(Column::CheckedAt.gt((now - self.rights_life).millis()))
             .all(&**tx)
             .await?;
         let known: HashSet<Uuid> = known.into_iter().map(|row| row.account_id).collect();
@@ -261,8 +261,8 @@ fn live(now: Time, account_id: Expr) -> SelectStatement {
         .to_owned()
 }
 
-/// What Telegram said lately: the account of the slot lacks a right in the chat.
-fn lacking(needs: &Needs, now: Time) -> SelectStatement {
+/// What Telegram said since then: the account of the slot lacks a right in the chat.
+fn lacking(needs: &Needs, since: Time) -> SelectStatement {
     use chat_right::Column;
     Query::select()
         .expr(Expr::value(1))
@@ -271,7 +271,7 @@ fn lacking(needs: &Needs, now: Time) -> SelectStatement {
             Expr::col((chat_right::Entity, Column::AccountId)).eq(Expr::col((slot::Entity, slot::Column::AccountId))),
         )
         .and_where(Column::ChatId.eq(needs.chat_id))
-        .and_where(Column::CheckedAt.gt((now - RIGHTS_FRESH).millis()))
+        .and_where(Column::CheckedAt.gt(since.millis()))
         .and_where(Expr::col((chat_right::Entity, Column::Rights)).bit_and(needs.rights).ne(needs.rights))
         .to_owned()
 }

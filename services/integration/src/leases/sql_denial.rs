@@ -7,9 +7,9 @@ use service_kit::Time;
 use tgmesh_proto::lease::v1::unavailability::Reason;
 use uuid::Uuid;
 
+use super::Unavailable;
 use super::sql::SqlLeaseStore;
 use super::store::{Acquired, Needs};
-use super::{RIGHTS_FRESH, Unavailable};
 use crate::availability::{self, Slot, action_of};
 use crate::entity::{account, chat_right, lease, slot};
 use crate::quotas::Next;
@@ -121,7 +121,7 @@ impl SqlLeaseStore {
         let rows = chat_right::Entity::find()
             .filter(Column::ChatId.eq(needs.chat_id))
             .filter(Column::AccountId.is_in(accounts))
-            .filter(Column::CheckedAt.gt((now - RIGHTS_FRESH).millis()))
+            .filter(Column::CheckedAt.gt((now - self.rights_life).millis()))
             .all(conn)
             .await?;
         Ok(Some(rows.into_iter().map(|row| (row.account_id, row.rights)).collect()))

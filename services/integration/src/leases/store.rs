@@ -57,6 +57,8 @@ pub enum Acquired {
         lease: Box<Lease>,
         /// Accounts whose rights in the chat nobody knows, or not any more.
         unknown_rights: Vec<Uuid>,
+        /// Whether it was taken now, and not by an earlier call with this id.
+        fresh: bool,
     },
     /// None can be had.
     Denied {
@@ -93,6 +95,10 @@ pub trait LeaseStore: std::fmt::Debug + Send + Sync + 'static {
     /// Selects the longest unused of the accounts that will do, and takes it, in
     /// one atomic step. Never waits for an account to become free.
     async fn acquire(&self, who: &Identity, request: &AcquireLeaseRequest, ask: &Ask) -> Result<Acquired>;
+
+    /// Ends a lease that could not be handed to its caller, and forgets the call:
+    /// a repeat is a new one.
+    async fn take_back(&self, who: &Identity, request: &AcquireLeaseRequest, lease: &Lease) -> Result<()>;
 
     /// Moves the deadline to `ttl` from now. `STALE_LEASE` unless id and token
     /// are those of a lease held now; `LEASE_NOT_FOUND` when there never was one.

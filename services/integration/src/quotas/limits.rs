@@ -10,14 +10,11 @@ use service_kit::clock::{duration_from_proto, duration_to_proto};
 use tgmesh_proto::quota::v1 as wire;
 
 /// A range of durations, of which one is drawn at random each time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Range {
-    /// Shortest, in milliseconds.
-    #[serde(rename = "shortest_ms", deserialize_with = "millis")]
+    /// Shortest.
     pub shortest: Duration,
-    /// Longest, in milliseconds; not below the shortest.
-    #[serde(rename = "longest_ms", deserialize_with = "millis")]
+    /// Longest; not below the shortest.
     pub longest: Duration,
 }
 
@@ -45,7 +42,8 @@ pub struct InviteLimits {
     /// Invites of one account within a rolling hour. Default off.
     #[serde(deserialize_with = "or_off")]
     pub per_hour: Option<u32>,
-    /// Time between two invites of one account. Default 10 to 15 minutes; zeros turn it off.
+    /// Time between two invites of one account, as `shortest_ms` and `longest_ms`.
+    /// Default 10 to 15 minutes; zeros turn it off.
     #[serde(deserialize_with = "some")]
     pub interval: Option<Range>,
     /// After this many invites since the last pause the account rests. Default 3.
@@ -285,7 +283,17 @@ fn some_millis<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Dura
 }
 
 fn some<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Range>, D::Error> {
-    Range::deserialize(deserializer).map(Some)
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Millis {
+        shortest_ms: u64,
+        longest_ms: u64,
+    }
+    let Millis { shortest_ms, longest_ms } = Millis::deserialize(deserializer)?;
+    if longest_ms < shortest_ms {
+        return Err(serde::de::Error::custom("longest_ms must not be below shortest_ms"));
+    }
+    Ok(Some(Range { shortest: Duration::from_millis(shortest_ms), longest: Duration::from_millis(longest_ms) }))
 }
 
 /// A number, or `"off"`: a configuration file has no word for "none".
@@ -350,6 +358,8 @@ mod tests {
         assert_eq!(limits.invite.interval.unwrap().longest, Duration::from_millis(2));
         assert!(serde_json::from_str::<Limits>(r#"{"invite": {"per_week": 1}}"#).is_err());
         assert!(serde_json::from_str::<Limits>(r#"{"join_chat_per_day": "many"}"#).is_err());
+        let backwards = r#"{"invite": {"interval": {"shortest_ms": 2, "longest_ms": 1}}}"#;
+        assert!(serde_json::from_str::<Limits>(backwards).is_err());
     }
 
     #[test]
