@@ -42,7 +42,10 @@ fn main() -> anyhow::Result<()> {
         .build_transport(true)
         .emit_rerun_if_changed(false);
     config = config.skip_debug(codegen::validation::with_secrets(&pool).iter().map(|name| format!(".{name}")));
-    config.compile_fds(set)?;
+    // Messages know their names, so that clients can print any of them by its descriptor.
+    let mut names = tonic_prost_build::Config::new();
+    names.enable_type_names();
+    config.compile_fds_with_config(set, names)?;
 
     let mut packages: Vec<String> = pool
         .files()

@@ -50,6 +50,22 @@ impl Failure {
         Self { exit: UNAVAILABLE, ..Self::new(message) }
     }
 
+    /// The caller is nobody who may.
+    pub(crate) fn forbidden(message: impl Into<String>) -> Self {
+        Self { exit: FORBIDDEN, ..Self::new(message) }
+    }
+
+    /// A failure that a service tells of by its reason, in an answer.
+    pub(crate) fn with_reason(message: impl Into<String>, reason: &str) -> Self {
+        let failure = Self::new(message);
+        match ErrorReason::from_reason(reason) {
+            Some(reason) => {
+                Self { reason: Some(reason.as_reason()), advice: advice_on(reason).map(str::to_owned), ..failure }
+            }
+            None => failure,
+        }
+    }
+
     /// The configuration is at fault.
     pub(crate) fn configuration(error: anyhow::Error) -> Self {
         let advice = "`tgmesh doctor` checks a configuration; every setting stands in crates/tgmesh/src/default.toml";

@@ -28,8 +28,11 @@ pub(crate) struct HealthcheckArgs {
 /// Asks once.
 pub(crate) async fn check(context: &Context, args: HealthcheckArgs) -> Done {
     let short = SERVICES.contains(&args.service.as_str());
-    let address =
-        super::client::resolve(context, args.address.as_deref(), if short { &args.service } else { "integration" });
+    let address = super::client::resolve(
+        &context.config,
+        args.address.as_deref(),
+        if short { &args.service } else { "integration" },
+    );
     let asked = if short { full_name(&args.service) } else { &args.service };
     let channel = service_kit::client::bare_channel(&address)?;
     let request = HealthCheckRequest { service: asked.to_owned() };

@@ -1,16 +1,21 @@
 //! The command line: what can be asked for, and who answers it.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "the command line talks to people and to scripts")]
 
+mod accounts;
 mod client;
 mod failure;
 mod health;
+mod login;
 mod maintain;
 mod output;
+mod phone;
+mod prompt;
+mod qr;
 mod serve;
 
 use std::path::PathBuf;
 
-use clap::{CommandFactory as _, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use service_kit::SharedClock;
 use service_kit::clock::SystemClock;
 
@@ -45,7 +50,11 @@ enum Command {
     /// Run the Telegram emulator alone.
     Emulator(serve::EmulatorArgs),
 
-    // For whoever operates them.
+    // The operator's work.
+    /// Telegram accounts: log in, list, pause, check.
+    Accounts(accounts::AccountsArgs),
+
+    // For whoever operates the processes.
     /// Bring the schemas of the databases up to date.
     Migrate(maintain::MigrateArgs),
     /// Ask a running service whether it is healthy; ends with 0 or 1.
@@ -57,6 +66,17 @@ enum Command {
     },
     /// Print which build this is.
     Version,
+}
+
+/// Which part of a list is shown.
+#[derive(Debug, Args)]
+pub(crate) struct Page {
+    /// Most lines.
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(i32).range(1..=1000))]
+    limit: i32,
+    /// Go on where the list before ended: what it said behind "more".
+    #[arg(long, value_name = "TOKEN", default_value = "", hide_default_value = true)]
+    page: String,
 }
 
 /// What every command is given.
@@ -98,6 +118,7 @@ impl Cli {
         match self.command {
             Command::Serve(args) => serve::serve(&context, args).await,
             Command::Emulator(args) => serve::emulator(&context, args).await,
+            Command::Accounts(args) => accounts::run(&context, args).await,
             Command::Migrate(args) => maintain::migrate(&context, args).await,
             Command::Healthcheck(args) => health::check(&context, args).await,
             Command::Completions { .. } | Command::Version => Ok(()),

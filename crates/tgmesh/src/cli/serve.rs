@@ -11,6 +11,7 @@ use service_kit::shutdown::Shutdown;
 use service_kit::telemetry;
 use telegram_emulator::{Emulator, EmulatorConfig, Info, Scenario};
 
+use super::phone::{self, Phone};
 use super::{Context, Done};
 use crate::config::Profile;
 use crate::launch::{self, SERVICES, Served};
@@ -134,7 +135,16 @@ fn follow_signals(context: &Context, shutdown: &Shutdown) {
 
 /// Arguments of `emulator`.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct EmulatorArgs {
+    #[command(flatten)]
+    run: RunArgs,
+    #[command(subcommand)]
+    phone: Option<Phone>,
+}
+
+#[derive(Debug, Args)]
+struct RunArgs {
     /// The world; the demonstration's when left out.
     #[arg(long, value_name = "FILE")]
     scenario: Option<PathBuf>,
@@ -158,8 +168,12 @@ fn dc_port(text: &str) -> Result<(i32, u16), String> {
     Ok((dc, port.parse().map_err(|_| format!("{port} is no port"))?))
 }
 
-/// Runs the emulator until a signal.
+/// Uses an emulated phone, or runs the emulator until a signal.
 pub(crate) async fn emulator(context: &Context, args: EmulatorArgs) -> Done {
+    if let Some(phone) = args.phone {
+        return phone::run(context, phone).await;
+    }
+    let args = args.run;
     telemetry::install(&context.config.log)?;
     let scenario = match &args.scenario {
         Some(file) => {
