@@ -7,9 +7,6 @@ use anyhow::bail;
 use crate::steps::Steps;
 use crate::{command, tests, tools};
 
-/// Whether the demo is part of CI.
-const DEMO: bool = false;
-
 /// Rules that `demo --break` breaks on purpose, and the invariant that the verdict has to name: one that never
 /// convicts is none, and a demo that fails for another reason has not convicted.
 const BROKEN_RULES: &[(&str, &str)] = &[
@@ -63,14 +60,11 @@ fn all_steps(arguments: &Arguments, steps: &mut Steps) -> anyhow::Result<()> {
     steps.step("dependencies", tools::cargo_deny)?;
     // That generated documents are current is one of the tests.
     tests::all_steps(&tests::Arguments::default(), steps)?;
-    if DEMO {
-        steps.step("demo: build", || command::run(&mut command::cargo(["build", "--release", "--locked"])))?;
-        steps.step("demo", || command::run(&mut demo(&[])))?;
-        steps.step("demo: every broken rule is convicted", || {
-            BROKEN_RULES.iter().try_for_each(|(rule, invariant)| convicted(rule, invariant))
-        })?;
-    }
-    Ok(())
+    steps.step("demo: build", || command::run(&mut command::cargo(["build", "--release", "--locked"])))?;
+    steps.step("demo", || command::run(&mut demo(&[])))?;
+    steps.step("demo: every broken rule is convicted", || {
+        BROKEN_RULES.iter().try_for_each(|(rule, invariant)| convicted(rule, invariant))
+    })
 }
 
 fn convicted(rule: &str, invariant: &str) -> anyhow::Result<()> {
