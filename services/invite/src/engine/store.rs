@@ -243,7 +243,10 @@ pub async fn unclaim(app: &App, target: &Model, owner: Option<Uuid>) -> Result<b
         return Ok(false);
     }
     counters::shift(&*tx, target.campaign_id, UNDER_WAY, PENDING, 1).await?;
+    // A watch that saw the target under way must see it wait again.
+    counters::touch(&*tx, target.campaign_id, app.now()).await?;
     tx.commit().await?;
+    app.poke.poke();
     Ok(true)
 }
 
