@@ -10,6 +10,8 @@ use tonic::{Code, Status};
 
 /// The command could not be done.
 const FAILED: u8 = 1;
+/// The command line is at fault, as clap says it too.
+const USAGE: u8 = 2;
 /// Something that it needs cannot be reached (EX_UNAVAILABLE).
 const UNAVAILABLE: u8 = 69;
 /// It may be done later (EX_TEMPFAIL).
@@ -48,6 +50,11 @@ impl Failure {
     /// Something cannot be reached.
     pub(crate) fn unavailable(message: impl Into<String>) -> Self {
         Self { exit: UNAVAILABLE, ..Self::new(message) }
+    }
+
+    /// What was asked for makes no sense.
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Self { exit: USAGE, ..Self::new(message) }
     }
 
     /// The caller is nobody who may.

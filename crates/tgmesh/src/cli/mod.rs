@@ -2,22 +2,30 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "the command line talks to people and to scripts")]
 
 mod accounts;
+mod campaign;
+mod campaign_view;
 mod client;
+mod dnc;
 mod failure;
 mod health;
+mod limits;
 mod login;
 mod maintain;
 mod output;
+mod parse;
+mod parse_view;
 mod phone;
+mod progress;
 mod prompt;
 mod qr;
 mod serve;
 
 use std::path::PathBuf;
 
-use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use service_kit::SharedClock;
 use service_kit::clock::SystemClock;
+use service_kit::telemetry::{LogConfig, LogFormat};
 
 use crate::config::Config;
 pub use failure::Failure;
@@ -44,6 +52,9 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Play the main job on an emulated Telegram, with a verdict at the end.
+    Demo(crate::demo::Args),
+
     // The processes.
     /// Run the services, one of them or all in one process.
     Serve(serve::ServeArgs),
@@ -53,6 +64,16 @@ enum Command {
     // The operator's work.
     /// Telegram accounts: log in, list, pause, check.
     Accounts(accounts::AccountsArgs),
+    /// Collect audiences: start, watch, export.
+    Parse(parse::ParseArgs),
+    /// Invite people to a chat: check, create, start, watch, report.
+    Campaign(campaign::CampaignArgs),
+    /// People who must not be contacted.
+    Dnc(dnc::DncArgs),
+    /// Limits of accounts, and how much of them is used.
+    Quota(limits::QuotaArgs),
+    /// Who uses which account now.
+    Leases(limits::LeasesArgs),
 
     // For whoever operates the processes.
     /// Bring the schemas of the databases up to date.
@@ -77,6 +98,31 @@ pub(crate) struct Page {
     /// Go on where the list before ended: what it said behind "more".
     #[arg(long, value_name = "TOKEN", default_value = "", hide_default_value = true)]
     page: String,
+}
+
+/// How urgent some work is.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Priority {
+    /// Before all others.
+    Urgent,
+    /// Before normal work.
+    High,
+    /// In its turn.
+    Normal,
+    /// When nothing else is to do.
+    Low,
+}
+
+impl Priority {
+    fn into_proto(self) -> tgmesh_proto::lease::v1::Priority {
+        use tgmesh_proto::lease::v1::Priority as Wire;
+        match self {
+            Self::Urgent => Wire::Urgent,
+            Self::High => Wire::High,
+            Self::Normal => Wire::Normal,
+            Self::Low => Wire::Low,
+        }
+    }
 }
 
 /// What every command is given.
@@ -108,6 +154,7 @@ impl Cli {
                 version(self.json);
                 return Ok(());
             }
+            Command::Demo(args) => return play(args.clone()).await,
             _ => {}
         }
         let mut config = Config::load(self.config.as_deref()).map_err(Failure::configuration)?;
@@ -119,10 +166,26 @@ impl Cli {
             Command::Serve(args) => serve::serve(&context, args).await,
             Command::Emulator(args) => serve::emulator(&context, args).await,
             Command::Accounts(args) => accounts::run(&context, args).await,
+            Command::Parse(args) => parse::run(&context, args).await,
+            Command::Campaign(args) => campaign::run(&context, args).await,
+            Command::Dnc(args) => dnc::run(&context, args).await,
+            Command::Quota(args) => limits::quota(&context, args).await,
+            Command::Leases(args) => limits::leases(&context, args).await,
             Command::Migrate(args) => maintain::migrate(&context, args).await,
             Command::Healthcheck(args) => health::check(&context, args).await,
-            Command::Completions { .. } | Command::Version => Ok(()),
+            Command::Completions { .. } | Command::Version | Command::Demo(_) => Ok(()),
         }
+    }
+}
+
+/// The demo brings its own configuration, and a folder of its own.
+async fn play(args: crate::demo::Args) -> Done {
+    let log = LogConfig { filter: "error".to_owned(), format: LogFormat::Text };
+    service_kit::telemetry::install(&log).map_err(|error| Failure::new(format!("{error:#}")))?;
+    match crate::demo::run(args).await {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(Failure::new("the verdict is red".to_owned())),
+        Err(error) => Err(Failure::new(format!("the demo failed: {error:#}"))),
     }
 }
 

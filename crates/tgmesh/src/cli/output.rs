@@ -35,6 +35,11 @@ impl Context {
         Ok(())
     }
 
+    /// Prints a message to scripts only.
+    pub(crate) fn show_json<M: Message + Name>(&self, message: &M) -> Result<(), Failure> {
+        if self.json { self.show(message, |_| String::new()) } else { Ok(()) }
+    }
+
     /// Says something to people only; on standard error, so that it is never part of an answer.
     pub(crate) fn say(&self, text: &str) {
         if !self.json {
