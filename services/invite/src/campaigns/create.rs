@@ -132,51 +132,37 @@ fn source(audience: &Audience) -> Result<String, Error> {
 }
 
 async fn fill(app: &Arc<App>, who: &Identity, audience: Audience, import: &mut Import) -> Result<(), Error> {
-    let limit = usize::try_from(audience.limit).ok().filter(|limit| *limit > 0).unwrap_or(usize::MAX);
     match audience.source {
         Some(Source::Inline(inline)) => {
             let rows = inline.entries.iter().zip(1..).map(|(entry, line)| (line, Person::parse(entry, Digits::Phone)));
-            import.add(rows.take(limit).collect()).await
+            import.add(rows.collect()).await
         }
-        Some(Source::AudienceId(id)) => fill_from_upload(app, who, &id, limit, import).await,
-        Some(Source::ParseTaskId(id)) => fill_from_task(app, who.acting(), &id, limit, import).await,
+        Some(Source::AudienceId(id)) => fill_from_upload(app, who, &id, import).await,
+        Some(Source::ParseTaskId(id)) => fill_from_task(app, who.acting(), &id, import).await,
         None => Ok(()),
     }
 }
 
-async fn fill_from_upload(
-    app: &App,
-    who: &Identity,
-    id: &str,
-    mut limit: usize,
-    import: &mut Import,
-) -> Result<(), Error> {
+async fn fill_from_upload(app: &App, who: &Identity, id: &str, import: &mut Import) -> Result<(), Error> {
     use prost::Message as _;
     let id = Uuid::parse_str(id).map_err(|_| Error::AudienceNotFound)?;
     let upload = audiences::find(app.db.conn(), who.workspace_id, id, app.now()).await?;
     // What the upload refused was read too: the rows go on from its report.
     let report = ImportReport::decode(upload.report.as_slice()).map_err(|_| Error::Internal("an upload's report"))?;
     import.report = ImportReport { accepted: 0, ..report };
-    let (mut after, most) = (-1, app.config.import.batch.max(1) as u64);
+    let mut after = -1;
     loop {
-        let (mut people, last) = audiences::rows(app.db.conn(), id, after, most).await?;
-        people.truncate(limit);
+        // No rows, too, once enough were accepted.
+        let (people, last) = audiences::rows(app.db.conn(), id, after, import.room() as u64).await?;
         if people.is_empty() {
             return Ok(());
         }
-        limit -= people.len();
         import.write(people).await?;
         after = last;
     }
 }
 
-async fn fill_from_task(
-    app: &App,
-    acting: Acting,
-    id: &str,
-    mut limit: usize,
-    import: &mut Import,
-) -> Result<(), Error> {
+async fn fill_from_task(app: &App, acting: Acting, id: &str, import: &mut Import) -> Result<(), Error> {
     let request = GetParseTaskRequest { parse_task_id: id.to_owned() };
     let answer = app.parsing().get_parse_task(acting.request(request)).await;
     let task = answer.map_err(|status| app.parsing_error(status))?.into_inner().parse_task.unwrap_or_default();
@@ -196,14 +182,12 @@ async fn fill_from_task(
                         Ok(None) => return Ok(()),
                         Err(status) => break status,
                         Ok(Some(batch)) => {
-                            let rows = batch.results.into_iter().take(limit).map(|result| {
+                            let rows = batch.results.into_iter().map(|result| {
                                 line += 1;
                                 row(line, result.result)
                             });
-                            let rows: Vec<Row> = rows.collect();
-                            limit -= rows.len();
-                            import.add(rows).await?;
-                            if limit == 0 {
+                            import.add(rows.collect()).await?;
+                            if import.room() == 0 {
                                 return Ok(());
                             }
                             cursor = batch.cursor;
