@@ -147,7 +147,7 @@ pub fn is_unique_violation(error: &DbErr) -> bool {
 }
 
 /// The place a URL names, without user and password.
-fn describe(url: &str) -> String {
+pub fn describe(url: &str) -> String {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     let rest = rest.split(['?', '#']).next().unwrap_or_default();
     if url.starts_with("sqlite") {

@@ -260,23 +260,22 @@ async fn upload(context: &Context, clients: &Clients, file: &Path) -> Result<Str
     let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let header = pb::UploadHeader { request_id: clients.request_id(), file_name: name, ..Default::default() };
     let (broken, mut why) = tokio::sync::mpsc::channel(1);
-    let sent = clients
-        .call(TO, header, async |c, header| {
-            let (pieces, stream) = tokio::sync::mpsc::channel(4);
-            let (file, broken) = (file.to_owned(), broken.clone());
-            tokio::spawn(async move {
-                // Whoever receives is gone once the call has failed: it says why.
-                if pieces.send(pb::UploadAudienceRequest { part: Some(Part::Header(header)) }).await.is_ok()
-                    && let Err(error) = read(&file, &pieces).await
-                {
-                    let _ = broken.send(error).await;
-                    // An end here would be taken for the file's.
-                    pieces.closed().await;
-                }
-            });
-            let stream = tokio_stream::wrappers::ReceiverStream::new(stream);
-            Client::new(c).upload_audience(stream).await
+    let sent = clients.call(TO, header, async |c, header| {
+        let (pieces, stream) = tokio::sync::mpsc::channel(4);
+        let (file, broken) = (file.to_owned(), broken.clone());
+        tokio::spawn(async move {
+            // Whoever receives is gone once the call has failed: it says why.
+            if pieces.send(pb::UploadAudienceRequest { part: Some(Part::Header(header)) }).await.is_ok()
+                && let Err(error) = read(&file, &pieces).await
+            {
+                let _ = broken.send(error).await;
+                // An end here would be taken for the file's.
+                pieces.closed().await;
+            }
         });
+        let stream = tokio_stream::wrappers::ReceiverStream::new(stream);
+        Client::new(c).upload_audience(stream).await
+    });
     let answer = tokio::select! {
         answer = sent => answer?,
         Some(error) = why.recv() => return Err(cannot(error)),
@@ -318,7 +317,7 @@ async fn watch(context: &Context, clients: &Clients, campaign_id: String) -> Don
                 }
                 let Some(campaign) = &message.campaign else { return unprinted.is_some() };
                 let (position, total) = view::position(campaign);
-                watch.at(position, Some(total), &view::state_line(context, campaign));
+                watch.at(position, Some(total), &view::state_key(campaign), &view::state_line(context, campaign));
                 last = Some(campaign.clone());
                 unprinted.is_some() || view::rests(campaign.state())
             },

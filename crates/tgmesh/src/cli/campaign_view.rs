@@ -43,6 +43,12 @@ fn percent(part: f64) -> String {
     format!("{:.0} %", part * 100.0)
 }
 
+/// What of a campaign is worth a line of its own when it changes.
+pub(crate) fn state_key(campaign: &pb::Campaign) -> String {
+    let waiting = campaign.waiting.as_ref().map(|waiting| waiting.reason);
+    format!("{:?} {waiting:?}", campaign.state())
+}
+
 /// What a campaign does, in one line.
 pub(crate) fn state_line(context: &Context, campaign: &pb::Campaign) -> String {
     let progress = campaign.progress.clone().unwrap_or_default();

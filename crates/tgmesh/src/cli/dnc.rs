@@ -77,12 +77,7 @@ fn table(context: &Context, entries: &[pb::DoNotContact]) -> Table {
         let username = if entry.username.is_empty() { String::new() } else { format!("@{}", entry.username) };
         let user_id = if entry.user_id == 0 { String::new() } else { entry.user_id.to_string() };
         let who: Vec<_> = [username, entry.phone.clone(), user_id].into_iter().filter(|who| !who.is_empty()).collect();
-        table.row([
-            entry.id.clone(),
-            who.join(" "),
-            entry.reason.clone(),
-            context.when(entry.create_time.as_ref()),
-        ]);
+        table.row([entry.id.clone(), who.join(" "), entry.reason.clone(), context.when(entry.create_time.as_ref())]);
     }
     table
 }

@@ -75,7 +75,7 @@ impl Failure {
 
     /// The configuration is at fault.
     pub(crate) fn configuration(error: anyhow::Error) -> Self {
-        let advice = "`tgmesh doctor` checks a configuration; every setting stands in crates/tgmesh/src/default.toml";
+        let advice = "`tgmesh doctor` checks a configuration; `tgmesh config` prints every setting";
         Self { exit: CONFIGURATION, ..Self::new(format!("{error:#}")) }.advice(advice)
     }
 

@@ -169,10 +169,9 @@ fn rows(limits: Option<&pb::Limits>) -> Vec<(&'static str, String)> {
     let time = |time: Option<prost_types::Duration>| {
         time.and_then(|time| time.try_into().ok()).map_or_else(|| "-".to_owned(), duration)
     };
-    let interval = invite.interval.map_or_else(
-        || "-".to_owned(),
-        |range| format!("{} to {}", time(range.shortest), time(range.longest)),
-    );
+    let interval = invite
+        .interval
+        .map_or_else(|| "-".to_owned(), |range| format!("{} to {}", time(range.shortest), time(range.longest)));
     vec![
         ("invites a day", number(invite.per_day)),
         ("invites a day and chat", number(invite.per_day_and_chat)),

@@ -6,6 +6,7 @@ mod campaign;
 mod campaign_view;
 mod client;
 mod dnc;
+mod doctor;
 mod failure;
 mod health;
 mod limits;
@@ -78,8 +79,12 @@ enum Command {
     // For whoever operates the processes.
     /// Bring the schemas of the databases up to date.
     Migrate(maintain::MigrateArgs),
+    /// Look at everything that tgmesh depends on, and name what is wrong.
+    Doctor,
     /// Ask a running service whether it is healthy; ends with 0 or 1.
     Healthcheck(health::HealthcheckArgs),
+    /// Print every setting with its default and what it is for.
+    Config,
     /// Print shell completions.
     Completions {
         /// The shell.
@@ -144,8 +149,12 @@ impl Cli {
     /// # Errors
     /// When it could not be done.
     pub async fn run(self) -> Done {
-        // These two need no configuration: it may be what is broken.
+        // These need no configuration: it may be what is broken.
         match &self.command {
+            Command::Config => {
+                print!("{}", crate::config::DEFAULTS);
+                return Ok(());
+            }
             Command::Completions { shell } => {
                 clap_complete::generate(*shell, &mut Self::command(), "tgmesh", &mut std::io::stdout());
                 return Ok(());
@@ -157,7 +166,13 @@ impl Cli {
             Command::Demo(args) => return play(args.clone()).await,
             _ => {}
         }
-        let mut config = Config::load(self.config.as_deref()).map_err(Failure::configuration)?;
+        let mut config = match Config::load(self.config.as_deref()) {
+            Ok(config) => config,
+            Err(error) if matches!(self.command, Command::Doctor) => {
+                return doctor::unusable(&error, self.config.as_deref(), self.json);
+            }
+            Err(error) => return Err(Failure::configuration(error)),
+        };
         if let Some(dir) = self.data_dir {
             config.data_dir = dir;
         }
@@ -172,8 +187,9 @@ impl Cli {
             Command::Quota(args) => limits::quota(&context, args).await,
             Command::Leases(args) => limits::leases(&context, args).await,
             Command::Migrate(args) => maintain::migrate(&context, args).await,
+            Command::Doctor => doctor::run(&context, self.config).await,
             Command::Healthcheck(args) => health::check(&context, args).await,
-            Command::Completions { .. } | Command::Version | Command::Demo(_) => Ok(()),
+            Command::Config | Command::Completions { .. } | Command::Version | Command::Demo(_) => Ok(()),
         }
     }
 }

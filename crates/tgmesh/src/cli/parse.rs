@@ -301,7 +301,7 @@ async fn watch(context: &Context, clients: &Clients, parse_task_id: String) -> D
                 }
                 let Some(task) = &message.parse_task else { return unprinted.is_some() };
                 let (position, total) = view::position(task);
-                watch.at(position, total, &view::state_line(context, task));
+                watch.at(position, total, &view::state_key(task), &view::state_line(context, task));
                 last = Some(task.clone());
                 unprinted.is_some() || view::rests(task.state())
             },

@@ -32,6 +32,12 @@ fn title(task: &pb::ParseTask) -> String {
     }
 }
 
+/// What of a task is worth a line of its own when it changes.
+pub(crate) fn state_key(task: &pb::ParseTask) -> String {
+    let waiting = task.waiting.as_ref().map(|waiting| waiting.reason);
+    format!("{:?} {waiting:?}", task.state())
+}
+
 /// What a task does, in one line.
 pub(crate) fn state_line(context: &Context, task: &pb::ParseTask) -> String {
     let progress = task.progress.clone().unwrap_or_default();
@@ -111,8 +117,7 @@ pub(crate) fn task(context: &Context, task: Option<&pb::ParseTask>) -> String {
         .collect();
     let waiting = task.waiting.clone().unwrap_or_default();
     let total = progress.total.map(|total| format!(" of {total}")).unwrap_or_default();
-    let actions: Vec<_> =
-        task.allowed_actions().map(|action| word(action.as_str_name(), "ALLOWED_ACTION")).collect();
+    let actions: Vec<_> = task.allowed_actions().map(|action| word(action.as_str_name(), "ALLOWED_ACTION")).collect();
     Table::of_pairs([
         ("id", task.id.clone()),
         ("source", title(task)),

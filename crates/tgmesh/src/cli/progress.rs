@@ -28,11 +28,11 @@ impl Watch {
         Self { bar, known: false, told: String::new(), quiet: context.json }
     }
 
-    /// It has come this far, of so much when that is known.
-    pub(crate) fn at(&mut self, position: u64, total: Option<u64>, line: &str) {
+    /// It has come this far, of so much when that is known. Elsewhere than on a
+    /// terminal the line is written when `state` is another one than before:
+    /// numbers change all the time.
+    pub(crate) fn at(&mut self, position: u64, total: Option<u64>, state: &str, line: &str) {
         let Some(bar) = &self.bar else {
-            // Numbers change all the time: what is before the first of them is the state.
-            let state = line.split(", ").next().unwrap_or_default();
             if !self.quiet && self.told != state {
                 eprintln!("{line}");
                 state.clone_into(&mut self.told);
@@ -46,7 +46,8 @@ impl Watch {
         if self.known != total.is_some() || self.told.is_empty() {
             self.known = total.is_some();
             "drawn".clone_into(&mut self.told);
-            let style = if self.known { "{bar:30} {percent:>3} %  {pos}/{len}  {msg}" } else { "{spinner} {pos}  {msg}" };
+            let style =
+                if self.known { "{bar:30} {percent:>3} %  {pos}/{len}  {msg}" } else { "{spinner} {pos}  {msg}" };
             if let Ok(style) = ProgressStyle::with_template(style) {
                 bar.set_style(style);
             }
