@@ -26,8 +26,12 @@ pub fn with_secrets(pool: &DescriptorPool) -> Vec<String> {
 
 pub fn generate(pool: &DescriptorPool) -> anyhow::Result<String> {
     let mut out = String::new();
+    let requests: Vec<MessageDescriptor> = pool
+        .services()
+        .flat_map(|service| service.methods().map(|method| method.input()).collect::<Vec<_>>())
+        .collect();
     for message in ours(pool) {
-        validate(&mut out, &message)?;
+        validate(&mut out, &message, requests.contains(&message))?;
         if message.fields().any(|field| options::field(&field).sensitive) {
             debug(&mut out, &message)?;
         }
@@ -42,8 +46,11 @@ pub fn generate(pool: &DescriptorPool) -> anyhow::Result<String> {
     Ok(out)
 }
 
-fn validate(out: &mut String, message: &MessageDescriptor) -> anyhow::Result<()> {
+fn validate(out: &mut String, message: &MessageDescriptor, request: bool) -> anyhow::Result<()> {
     writeln!(out, "impl Validate for {} {{", rust_path(message.package_name(), message.full_name()))?;
+    if request {
+        writeln!(out, "    const REQUEST: bool = true;")?;
+    }
     writeln!(out, "    fn check(&self, v: &mut Violations) {{")?;
     writeln!(out, "        let _ = &v;")?;
     for field in message.fields() {

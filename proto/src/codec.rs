@@ -1,8 +1,8 @@
 //! The codec of the generated clients and servers: protobuf, with the rules of
-//! the contract checked on everything that is decoded.
+//! the contract checked on every request that is decoded.
 //!
-//! Only messages reachable from a request carry rules, so decoding an answer
-//! in a client costs nothing more.
+//! Answers are not judged: a client must be able to read those of a newer
+//! server, with values that it does not know.
 
 #![warn(clippy::all)]
 
@@ -13,6 +13,7 @@ use tonic::Status;
 use tonic::codec::{Codec, DecodeBuf, Decoder};
 use tonic_prost::{ProstCodec, ProstDecoder, ProstEncoder};
 
+use crate::ErrorReason;
 use crate::validate::Validate;
 
 /// Protobuf with validation.
@@ -46,7 +47,7 @@ where
     }
 }
 
-/// Decodes a message and checks its rules.
+/// Decodes a message; of a request it checks the rules.
 #[derive(Debug)]
 pub struct ValidatingDecoder<U> {
     inner: ProstDecoder<U>,
@@ -57,10 +58,16 @@ impl<U: Message + Default + Validate> Decoder for ValidatingDecoder<U> {
     type Error = Status;
 
     fn decode(&mut self, src: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
-        let Some(message) = self.inner.decode(src)? else {
-            return Ok(None);
-        };
-        message.validate()?;
-        Ok(Some(message))
+        if !U::REQUEST {
+            return self.inner.decode(src);
+        }
+        // That the client sent nonsense is no fault of ours, which is what INTERNAL would say.
+        let decoded = self.inner.decode(src).map_err(|error| {
+            crate::status::status(ErrorReason::MessageInvalid, format!("the request: {}", error.message())).build()
+        })?;
+        if let Some(message) = &decoded {
+            message.validate()?;
+        }
+        Ok(decoded)
     }
 }

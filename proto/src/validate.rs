@@ -11,6 +11,10 @@ const MOST_VIOLATIONS: usize = 20;
 
 /// A message whose rules can be checked.
 pub trait Validate {
+    /// Whether it is the request of a method. Answers are not judged: they come from ourselves, perhaps from a newer
+    /// version with values that this one does not know.
+    const REQUEST: bool = false;
+
     /// Adds each broken rule to `v`.
     fn check(&self, v: &mut Violations);
 
