@@ -65,7 +65,10 @@ pub async fn run(
                 .max_decoding_message_size(limit),
         )
         .mount(QuotaServiceServer::new(QuotaGrpc::new(core.quotas.clone())).max_decoding_message_size(limit))
-        .mount(TelegramServiceServer::new(TelegramGrpc { core: core.clone() }).max_decoding_message_size(limit))
+        .mount(
+            TelegramServiceServer::new(TelegramGrpc { core: core.clone(), shutdown: shutdown.clone() })
+                .max_decoding_message_size(limit),
+        )
         .bind()
         .await?;
 

@@ -102,7 +102,7 @@ impl IntegrationService for IntegrationGrpc {
     async fn start_qr_login(&self, request: Request<pb::StartQrLoginRequest>) -> Reply<Self::StartQrLoginStream> {
         let who = Identity::of(&request)?;
         let events = logins::start_qr(self.core.clone(), who, request.get_ref()).await?;
-        Ok(Response::new(answers(events)))
+        Ok(Response::new(answers(events, &self.shutdown)))
     }
 
     async fn import_sessions(&self, request: Request<pb::ImportSessionsRequest>) -> Reply<pb::ImportSessionsResponse> {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use service_kit::identity::Identity;
 use service_kit::server::detached;
+use service_kit::shutdown::Shutdown;
 use tgmesh_proto::telegram::v1 as pb;
 use tgmesh_proto::telegram::v1::telegram_service_server::TelegramService;
 use tonic::{Request, Response, Status};
@@ -19,6 +20,8 @@ use crate::telegram;
 pub struct TelegramGrpc {
     /// What the rooms share.
     pub core: Arc<Core>,
+    /// Ends the streams.
+    pub shutdown: Shutdown,
 }
 
 type Reply<T> = Result<Response<T>, Status>;
@@ -97,7 +100,7 @@ impl TelegramService for TelegramGrpc {
         let message = request.into_inner();
         let lease = telegram::lease(&self.core, &who, message.lease.as_ref()).await?;
         let batches = telegram::members::stream(self.core.clone(), lease, message).await?;
-        Ok(Response::new(answers(batches)))
+        Ok(Response::new(answers(batches, &self.shutdown)))
     }
 
     type StreamMessagesStream = Answers<pb::StreamMessagesResponse>;
@@ -107,7 +110,7 @@ impl TelegramService for TelegramGrpc {
         let message = request.into_inner();
         let lease = telegram::lease(&self.core, &who, message.lease.as_ref()).await?;
         let batches = telegram::history::stream(self.core.clone(), lease, message).await?;
-        Ok(Response::new(answers(batches)))
+        Ok(Response::new(answers(batches, &self.shutdown)))
     }
 
     type StreamRepliesStream = Answers<pb::StreamRepliesResponse>;
@@ -136,6 +139,6 @@ impl TelegramService for TelegramGrpc {
         let message = request.into_inner();
         let lease = telegram::lease(&self.core, &who, message.lease.as_ref()).await?;
         let batches = telegram::watching::watch(self.core.clone(), lease, message).await?;
-        Ok(Response::new(answers(batches)))
+        Ok(Response::new(answers(batches, &self.shutdown)))
     }
 }

@@ -33,8 +33,9 @@ pub async fn watch(
 ) -> Result<Batches<pb::WatchMessagesResponse>> {
     let caller = super::under_lease(&core, lease.clone()).await?;
     let chat = caller.chat(&request.chat).await?;
-    let mut updates = core.connections.events(LineId::Account(lease.account_id)).updates;
-    updates.mark_unchanged();
+    let mut line = core.connections.events(LineId::Account(lease.account_id));
+    line.updates.mark_unchanged();
+    line.state.mark_unchanged();
     let mut last = newer(&caller, chat, 0).await?.last().map_or(0, |message| message.message_id);
     drop(caller);
     let (sender, receiver) = mpsc::channel(QUEUE);
@@ -43,12 +44,14 @@ pub async fn watch(
         loop {
             tokio::select! {
                 () = sender.closed() => return,
-                changed = updates.changed() => {
+                changed = line.updates.changed() => {
                     // The line was rebuilt: listen to the new one.
                     if changed.is_err() {
-                        updates = core.connections.events(LineId::Account(lease.account_id)).updates;
+                        line = core.connections.events(LineId::Account(lease.account_id));
                     }
                 }
+                // Lost, or open again: the look connects, and shows what was missed.
+                Ok(()) = line.state.changed() => {}
                 () = core.clock.sleep(LOOK) => {}
             }
             let found = async {
