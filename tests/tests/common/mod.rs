@@ -17,7 +17,7 @@ use service_kit::client::{TokenSource, UserChannel, bare_channel};
 use service_kit::clock::{SystemClock, new_id};
 use service_kit::identity::{Acting, Issuer, SigningKey, USERS};
 use service_kit::shutdown::Shutdown;
-use telegram_emulator::Handle;
+use telegram_emulator::{Emulator, EmulatorConfig, Handle, Scenario};
 use tempfile::TempDir;
 use tgmesh::config::Config;
 use tgmesh::launch::{self, Running};
@@ -73,6 +73,8 @@ pub struct World {
     /// Everybody's clock.
     pub clock: SharedClock,
     running: Running,
+    /// An emulator that is not the product's own, but configured as Telegram.
+    outside: Option<Emulator>,
     issuers: BTreeMap<&'static str, Arc<Issuer>>,
     channels: BTreeMap<&'static str, Channel>,
     /// A workspace and its user.
@@ -89,6 +91,26 @@ impl World {
 
     /// Starts everything with these settings, and with more of a scenario.
     pub async fn start_with(settings: &str, scenario: &str) -> anyhow::Result<Self> {
+        Self::launch(settings, scenario, None).await
+    }
+
+    /// The same with an emulator in the place of Telegram: as in production, with this application's hash.
+    pub async fn start_as_outside(settings: &str, scenario: &str, api_hash: &str) -> anyhow::Result<Self> {
+        let scenario = Scenario::parse(&format!("{SCENARIO}{}{scenario}", people()))?;
+        let emulator = Emulator::start(EmulatorConfig { strict: true, ..EmulatorConfig::new(scenario) }).await?;
+        let info = emulator.info();
+        let mut telegram = format!("[telegram]\napi_id = 7\napi_hash = '{api_hash}'\n[telegram.data_centres]\n");
+        for dc in &info.dcs {
+            telegram.push_str(&format!("{} = '{}'\n", dc.id, dc.address));
+        }
+        telegram.push_str(&format!(
+            "[[telegram.rsa_keys]]\nmodulus = '{}'\nexponent = '{}'\n",
+            info.rsa_modulus, info.rsa_exponent
+        ));
+        Self::launch(&format!("{telegram}{settings}"), "", Some(emulator)).await
+    }
+
+    async fn launch(settings: &str, scenario: &str, outside: Option<Emulator>) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
         let (file, world) = (folder.path().join("tgmesh.toml"), folder.path().join("scenario.toml"));
         let dirs = format!("data_dir = '{}'\n", folder.path().join("data").display());
@@ -110,12 +132,15 @@ impl World {
         }
         let workspace = || Acting { user_id: new_id(&*clock), workspace_id: new_id(&*clock) };
         let (owner, stranger) = (workspace(), workspace());
-        Ok(Self { folder, config, clock, running, issuers, channels, owner, stranger })
+        Ok(Self { folder, config, clock, running, outside, issuers, channels, owner, stranger })
     }
 
     /// Stops everything.
     pub async fn stop(self) -> anyhow::Result<TempDir> {
         self.running.stop().await?;
+        if let Some(emulator) = self.outside {
+            emulator.shutdown().await;
+        }
         Ok(self.folder)
     }
 
@@ -126,7 +151,7 @@ impl World {
 
     /// The emulator.
     pub fn handle(&self) -> &Handle {
-        self.running.emulator.as_ref().expect("it runs").handle()
+        self.outside.as_ref().or(self.running.emulator.as_ref()).expect("it runs").handle()
     }
 
     /// A new id, of a request or of nothing.
