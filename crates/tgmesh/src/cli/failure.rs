@@ -27,24 +27,22 @@ pub struct Failure {
     exit: u8,
     message: String,
     reason: Option<&'static str>,
-    details: BTreeMap<String, String>,
+    advice: Option<String>,
+    told: Box<Told>,
+}
+
+/// What a service told beside the reason.
+#[derive(Debug, Default)]
+struct Told {
+    metadata: BTreeMap<String, String>,
     violations: Vec<(String, String)>,
     retry_after: Option<Duration>,
-    advice: Option<String>,
 }
 
 impl Failure {
     /// A failure in one line.
     pub fn new(message: impl Into<String>) -> Self {
-        Self {
-            exit: FAILED,
-            message: message.into(),
-            reason: None,
-            details: BTreeMap::new(),
-            violations: Vec::new(),
-            retry_after: None,
-            advice: None,
-        }
+        Self { exit: FAILED, message: message.into(), reason: None, advice: None, told: Box::default() }
     }
 
     /// Something cannot be reached.
@@ -102,10 +100,12 @@ impl Failure {
             exit: exit_of(failure.reason.code()),
             message: status.message().to_owned(),
             reason: Some(failure.reason.as_reason()),
-            details: failure.metadata.into_iter().collect(),
-            violations: failure.violations,
-            retry_after: failure.retry_after,
             advice: advice_on(failure.reason).map(str::to_owned),
+            told: Box::new(Told {
+                metadata: failure.metadata.into_iter().collect(),
+                violations: failure.violations,
+                retry_after: failure.retry_after,
+            }),
         }
     }
 
@@ -116,13 +116,14 @@ impl Failure {
 
     /// A value that came with the reason.
     pub(crate) fn detail(&self, name: &str) -> Option<&str> {
-        self.details.get(name).map(String::as_str)
+        self.told.metadata.get(name).map(String::as_str)
     }
 
     /// Tells it on standard error, and answers with the exit code.
     pub fn tell(&self, json: bool) -> ExitCode {
         if json {
             let violations: Vec<_> = self
+                .told
                 .violations
                 .iter()
                 .map(|(field, problem)| serde_json::json!({ "field": field, "problem": problem }))
@@ -130,9 +131,9 @@ impl Failure {
             let error = serde_json::json!({ "error": {
                 "message": self.message,
                 "reason": self.reason,
-                "metadata": self.details,
+                "metadata": self.told.metadata,
                 "violations": violations,
-                "retryAfterSeconds": self.retry_after.map(|after| after.as_secs_f64()),
+                "retryAfterSeconds": self.told.retry_after.map(|after| after.as_secs_f64()),
                 "advice": self.advice,
             }});
             eprintln!("{error}");
@@ -149,15 +150,15 @@ impl Failure {
             let _ = write!(text, " ({reason})");
         }
         text.push('\n');
-        for (field, problem) in &self.violations {
+        for (field, problem) in &self.told.violations {
             let _ = writeln!(text, "  {field}: {problem}");
         }
-        if self.violations.is_empty() {
-            for (name, value) in &self.details {
+        if self.told.violations.is_empty() {
+            for (name, value) in &self.told.metadata {
                 let _ = writeln!(text, "  {name}: {value}");
             }
         }
-        if let Some(after) = self.retry_after.filter(|after| !after.is_zero()) {
+        if let Some(after) = self.told.retry_after.filter(|after| !after.is_zero()) {
             let _ = writeln!(text, "  again in: {}", super::output::duration(after));
         }
         if let Some(advice) = &self.advice {

@@ -121,7 +121,7 @@ async fn finish(context: &Context, clients: &Clients, mut login: pb::Login, numb
 }
 
 fn tell_code(context: &Context, login: &pb::Login, number: Option<&str>) {
-    let delivery = login.code_delivery.clone().unwrap_or_default();
+    let delivery = login.code_delivery.unwrap_or_default();
     let way = match delivery.channel() {
         pb::code_delivery::Channel::App => "to the telegram apps that are logged in".to_owned(),
         pb::code_delivery::Channel::Unspecified => "by a way that telegram does not name".to_owned(),

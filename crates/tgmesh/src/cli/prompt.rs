@@ -9,15 +9,15 @@ use super::Failure;
 pub(crate) async fn ask(question: &str, hidden: bool) -> Result<Option<String>, Failure> {
     let question = question.to_owned();
     let read = tokio::task::spawn_blocking(move || {
-        eprint!("{question}: ");
-        if hidden && std::io::stdin().is_terminal() {
+        let terminal = std::io::stdin().is_terminal();
+        if terminal {
+            eprint!("{question}: ");
+        }
+        if terminal && hidden {
             return console::Term::stderr().read_secure_line().map(Some);
         }
         let mut line = String::new();
         let read = std::io::stdin().lock().read_line(&mut line)?;
-        if !std::io::stdin().is_terminal() {
-            eprintln!();
-        }
         Ok((read > 0).then_some(line))
     });
     let line = read.await.map_err(|error| Failure::new(error.to_string()))?;
