@@ -205,6 +205,8 @@ pub async fn delete(
         connect::log_out_ended(core).await?;
         let left = store::find(core.db.conn(), who.workspace_id, id).await.map_err(|error| core.failed(&error))?;
         answer.account = left.map(|row| show(core, &row));
+        // A repeat gets the answer that was given, not what was known in between.
+        slot.answer(core.db.conn(), &answer).await.map_err(|error| core.failed(&error))?;
     }
     Ok(answer)
 }
