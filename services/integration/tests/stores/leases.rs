@@ -375,15 +375,21 @@ pub async fn changes_are_seen_once(world: World) -> anyhow::Result<()> {
     // ended, those of other tests included.
     let mut since = world.leases.position(scope, &token)?;
     let mut seen = Vec::new();
-    let expected = [(first.id, State::Released), (second.id, State::Active)];
-    tgmesh_tests::wait::until("both changes", Duration::from_secs(20), async || {
-        let (changes, _) = world.leases.changes(scope, since).await.ok()?;
-        assert!(!changes.snapshot && Some(changes.position) >= since);
-        since = Some(changes.position);
-        seen.extend(changes.leases.iter().map(|lease| (lease.id, lease.state)));
-        expected.iter().all(|change| seen.contains(change)).then_some(())
-    })
-    .await?;
+    let mut see = async |wanted: &[(Uuid, State)]| {
+        tgmesh_tests::wait::until("the changes", Duration::from_secs(20), async || {
+            let (changes, _) = world.leases.changes(scope, since).await.ok()?;
+            assert!(!changes.snapshot && Some(changes.position) >= since);
+            since = Some(changes.position);
+            seen.extend(changes.leases.iter().map(|lease| (lease.id, lease.state)));
+            wanted.iter().all(|change| seen.contains(change)).then_some(())
+        })
+        .await
+    };
+    let mut expected = vec![(first.id, State::Released), (second.id, State::Active)];
+    see(&expected).await?;
+    let third = world.take().await?;
+    expected.push((third.id, State::Active));
+    see(&expected).await?;
     for change in expected {
         assert_eq!(seen.iter().filter(|found| **found == change).count(), 1, "seen once");
     }
@@ -392,7 +398,7 @@ pub async fn changes_are_seen_once(world: World) -> anyhow::Result<()> {
 
     let other = Scope::Workspace(Uuid::from_u128(2));
     assert!(world.leases.changes(other, Some(0)).await?.0.leases.is_empty());
-    assert_eq!(world.leases.changes(Scope::All, Some(0)).await?.0.leases.len(), 2);
+    assert_eq!(world.leases.changes(Scope::All, Some(0)).await?.0.leases.len(), 3);
     assert!(world.leases.position(other, &token).is_err(), "a token of another workspace");
     Ok(())
 }
