@@ -118,7 +118,10 @@ fn assemble(
     });
     let chats = Arc::new(KnownChats::new(db.clone()));
     let leases = LeaseManager::new(LeaseParts {
-        store: Arc::new(SqlLeaseStore::new(db.clone(), clock.clone(), requests.clone(), defaults)),
+        store: Arc::new(
+            SqlLeaseStore::new(db.clone(), clock.clone(), requests.clone(), defaults)
+                .with_rights_life(Duration::from_secs(config.rules.rights_life_s)),
+        ),
         chats: chats.clone(),
         wake,
         clock: clock.clone(),
