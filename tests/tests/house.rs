@@ -30,6 +30,18 @@ const EVERYBODY: &[&str] = &[
     "tgmesh-parsing",
 ];
 
+/// Black-box tests put everything together as the binary does.
+const WITH_THE_BINARY: &[&str] = &[
+    "tgmesh",
+    "tgmesh-proto",
+    "tgmesh-migrations",
+    "service-kit",
+    "telegram-emulator",
+    "tgmesh-integration",
+    "tgmesh-invite",
+    "tgmesh-parsing",
+];
+
 /// Whom the tests of a member may know besides.
 const TESTS_ONLY: &[(&str, &[&str])] = &[
     ("service-kit", &["tgmesh-tests"]),
@@ -39,7 +51,7 @@ const TESTS_ONLY: &[(&str, &[&str])] = &[
     ("tgmesh-invite", &["tgmesh-tests"]),
     ("tgmesh-parsing", &["tgmesh-tests"]),
     ("tgmesh", &["tgmesh-tests"]),
-    ("tgmesh-tests", EVERYBODY),
+    ("tgmesh-tests", WITH_THE_BINARY),
 ];
 
 /// Third-party crates that only some members may name.

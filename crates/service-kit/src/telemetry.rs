@@ -63,7 +63,10 @@ where
     let registry = tracing_subscriber::registry().with(filter);
     match config.format {
         LogFormat::Text => {
-            registry.with(tracing_subscriber::fmt::layer().with_writer(writer).with_target(false)).try_init()?;
+            // Colours are for terminals.
+            let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
+            let layer = tracing_subscriber::fmt::layer().with_ansi(colours).with_writer(writer).with_target(false);
+            registry.with(layer).try_init()?;
         }
         LogFormat::Json => {
             registry
