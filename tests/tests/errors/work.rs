@@ -1,0 +1,87 @@
+//! Parse tasks and campaigns.
+
+use anyhow::Context as _;
+use tgmesh_proto::ErrorReason;
+use tgmesh_proto::invite::v1 as invite;
+use tgmesh_proto::parsing::v1 as parsing;
+
+use super::Rows;
+use crate::common::World;
+use crate::common::play::CHAT;
+
+pub async fn provoke(world: &World, rows: &mut Rows) -> anyhow::Result<()> {
+    tasks(world, rows).await.context("parse tasks")?;
+    campaigns(world, rows).await.context("campaigns")
+}
+
+async fn tasks(world: &World, rows: &mut Rows) -> anyhow::Result<()> {
+    let mut client = world.parsing(world.owner);
+    let parse_task_id = world.id();
+    rows.row(
+        ErrorReason::ParseTaskNotFound,
+        client.get_parse_task(parsing::GetParseTaskRequest { parse_task_id }).await,
+    );
+    let contact_id = world.id();
+    rows.row(ErrorReason::ContactNotFound, client.get_contact(parsing::GetContactRequest { contact_id }).await);
+    world.connect(world.owner, 13).await?;
+    let parse_task_id = world.parse(world.owner, "@destination_group").await?;
+    let request = parsing::PauseParseTaskRequest { request_id: world.id(), parse_task_id };
+    rows.row(ErrorReason::ParseTaskStateWrong, client.pause_parse_task(request).await);
+    Ok(())
+}
+
+async fn campaigns(world: &World, rows: &mut Rows) -> anyhow::Result<()> {
+    let mut client = world.invite(world.owner);
+    let campaign_id = world.id();
+    rows.row(ErrorReason::CampaignNotFound, client.get_campaign(invite::GetCampaignRequest { campaign_id }).await);
+    let source = Some(invite::audience::Source::AudienceId(world.id()));
+    let audience = Some(invite::Audience { source, limit: 0 });
+    let request = invite::CreateCampaignRequest { audience, ..world.campaign_of(&[]) };
+    rows.row(ErrorReason::AudienceNotFound, client.create_campaign(request).await);
+
+    let campaign_id = world.create_campaign(world.owner, &["@target_friend"]).await?;
+    let request = invite::PauseCampaignRequest { request_id: world.id(), campaign_id };
+    rows.row(ErrorReason::CampaignStateWrong, client.pause_campaign(request).await);
+
+    // All of the audience must not be contacted.
+    let request = invite::AddDoNotContactRequest {
+        request_id: world.id(),
+        people: vec!["@target_kicked".to_owned()],
+        reason: String::new(),
+    };
+    client.add_do_not_contact(request).await?;
+    let empty = client.create_campaign(world.campaign_of(&["@target_kicked"])).await;
+    match empty {
+        Ok(created) => {
+            let campaign_id = created.into_inner().campaign.context("no campaign")?.id;
+            let request = invite::StartCampaignRequest { request_id: world.id(), campaign_id };
+            rows.row(ErrorReason::NoTargets, client.start_campaign(request).await);
+        }
+        refused => rows.row(ErrorReason::NoTargets, refused),
+    }
+
+    let chat = "-1000000000509".to_owned();
+    let request = invite::CreateCampaignRequest { chat, ..world.campaign_of(&["@target_friend"]) };
+    rows.row(ErrorReason::ChatNotVisible, client.create_campaign(request).await);
+
+    // The only account of the workspace sees the chat, and may not invite there.
+    world.connect(world.stranger, 74).await?;
+    let mut client = world.invite(world.stranger);
+    let chat = "@weak_admins".to_owned();
+    let request = invite::CreateCampaignRequest { chat, ..world.campaign_of(&["@target_friend"]) };
+    match client.create_campaign(request).await {
+        Ok(created) => {
+            let campaign_id = created.into_inner().campaign.context("no campaign")?.id;
+            let request = invite::StartCampaignRequest { request_id: world.id(), campaign_id };
+            rows.row(ErrorReason::NoAbleAccount, client.start_campaign(request).await);
+        }
+        refused => rows.row(ErrorReason::NoAbleAccount, refused),
+    }
+
+    use invite::upload_audience_request::Part;
+    let header = invite::UploadHeader { request_id: world.id(), file_name: format!("{CHAT}.csv"), format: 0 };
+    let parts = [Part::Header(header), Part::Data(vec![0; 4_096])];
+    let parts = parts.map(|part| invite::UploadAudienceRequest { part: Some(part) });
+    rows.row(ErrorReason::FileInvalid, client.upload_audience(tokio_stream::iter(parts)).await);
+    Ok(())
+}
