@@ -165,6 +165,12 @@ async fn sign_in(core: &Core, who: &Identity, row: login::Model, code: &str) -> 
             {
                 return finish(core, who, &row, &profile).await;
             }
+            // So may the one that demanded the password: the code is used up then.
+            if error.reason() == ErrorReason::LoginCodeExpired
+                && let Ok(row) = super::password::required(core, &row, State::CodeRequired).await
+            {
+                return Ok(row);
+            }
             if matches!(error.reason(), ErrorReason::PhoneNumberBanned | ErrorReason::LoginSignUpRequired) {
                 fail(core, &row, error.reason()).await?;
             }
