@@ -165,7 +165,8 @@ async fn sign_in(core: &Core, who: &Identity, row: login::Model, code: &str) -> 
             {
                 return finish(core, who, &row, &profile).await;
             }
-            // So may the one that demanded the password: the code is used up then.
+            // Or the answer that demanded the password was lost: the code is used up, and the key
+            // may go on to the password.
             if error.reason() == ErrorReason::LoginCodeExpired
                 && let Ok(row) = super::password::required(core, &row, State::CodeRequired).await
             {
