@@ -253,6 +253,13 @@ pub fn schema(name: &str) -> Option<Schema> {
 
 #[cfg(test)]
 mod tests {
+    use service_kit::Time;
+    use tgmesh_integration::leases::LeaseConfig;
+    use tgmesh_integration::quotas::pacing::Speed;
+    use tgmesh_integration::quotas::rules::{ChatCounts, Counts, uses};
+    use tgmesh_integration::quotas::{Limits, SpeedConfig};
+    use tgmesh_proto::quota::v1::Action;
+
     use super::*;
 
     fn load(text: &str) -> anyhow::Result<Config> {
@@ -267,6 +274,44 @@ mod tests {
         let config = load("").unwrap();
         assert_eq!(config.profile, Profile::Embedded);
         assert_eq!(config.warnings(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn the_documented_limits_are_those_of_the_product() {
+        let config = load("").unwrap().integration;
+        assert_eq!(config.limits, Limits::default());
+        assert_eq!(config.speeds, SpeedConfig::default());
+        assert_eq!(config.leases, LeaseConfig::default());
+    }
+
+    #[test]
+    fn every_limit_and_speed_can_be_turned_off() {
+        let mut text = "[integration.limits]\nadd_contact_per_day = 'off'\njoin_chat_per_day = 'off'\n\
+                        resolve_username_per_day = 'off'\n[integration.limits.invite]\nper_day = 'off'\n\
+                        per_day_and_chat = 'off'\ntotal_per_chat = 'off'\npause_after = 'off'\npause_ms = 0\n\
+                        interval = { shortest_ms = 0, longest_ms = 0 }\n\
+                        [integration.limits.message]\nper_day = 'off'\nper_hour = 'off'\n"
+            .to_owned();
+        for profile in ["safe", "medium", "fast"] {
+            text +=
+                &format!("[integration.speeds.{profile}]\ninterval_ms = 0\nfull_profile_ms = 0\nper_minute = 'off'\n");
+        }
+        let config = load(&text).unwrap().integration;
+        let none = Speed { interval_ms: 0, full_profile_ms: 0, per_minute: None };
+        assert_eq!(config.speeds, SpeedConfig { safe: none, medium: none, fast: none });
+        let counts = Counts { chat: Some(ChatCounts::default()), ..Counts::default() };
+        for action in [Action::Invite, Action::Message, Action::AddContact, Action::JoinChat, Action::ResolveUsername] {
+            let uses = uses(&config.limits, action, &counts, Time::ZERO);
+            assert!(uses.is_empty(), "{action:?}: {uses:?}");
+        }
+    }
+
+    #[test]
+    fn one_setting_of_a_speed_or_a_limit_can_be_changed_alone() {
+        let text = "[integration.speeds.fast]\ninterval_ms = 0\n[integration.limits.invite]\nper_hour = 4\n";
+        let config = load(text).unwrap().integration;
+        assert_eq!((config.speeds.fast.interval_ms, config.speeds.fast.per_minute), (0, Some(90)));
+        assert_eq!((config.limits.invite.per_hour, config.limits.invite.per_day), (Some(4), Some(30)));
     }
 
     #[test]

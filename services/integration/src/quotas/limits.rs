@@ -297,7 +297,7 @@ fn some<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Range>, D::
 }
 
 /// A number, or `"off"`: a configuration file has no word for "none".
-fn or_off<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
+pub(super) fn or_off<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
     enum Value {

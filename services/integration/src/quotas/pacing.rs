@@ -12,6 +12,8 @@ use service_kit::clock::SharedClock;
 use tgmesh_proto::telegram::v1::SpeedProfile;
 use uuid::Uuid;
 
+use super::limits::or_off;
+
 /// The bound per minute is on any 60 seconds, not on those of the wall clock.
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -19,12 +21,14 @@ const MINUTE: Duration = Duration::from_secs(60);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Speed {
-    /// Between two reads, in milliseconds.
+    /// Between two reads, in milliseconds; 0 for no pause.
     pub interval_ms: u64,
     /// Before a read of a full profile, since the read before, in milliseconds.
     pub full_profile_ms: u64,
-    /// Most reads in any 60 seconds.
-    pub per_minute: usize,
+    /// Most reads in any 60 seconds. `None` is not bounded; the configuration
+    /// writes it `"off"`.
+    #[serde(deserialize_with = "or_off")]
+    pub per_minute: Option<u32>,
 }
 
 /// How fast reads follow one another, by profile.
@@ -42,9 +46,9 @@ pub struct SpeedConfig {
 impl Default for SpeedConfig {
     fn default() -> Self {
         Self {
-            safe: Speed { interval_ms: 2_000, full_profile_ms: 3_000, per_minute: 20 },
-            medium: Speed { interval_ms: 800, full_profile_ms: 1_500, per_minute: 40 },
-            fast: Speed { interval_ms: 200, full_profile_ms: 500, per_minute: 90 },
+            safe: Speed { interval_ms: 2_000, full_profile_ms: 3_000, per_minute: Some(20) },
+            medium: Speed { interval_ms: 800, full_profile_ms: 1_500, per_minute: Some(40) },
+            fast: Speed { interval_ms: 200, full_profile_ms: 500, per_minute: Some(90) },
         }
     }
 }
@@ -67,10 +71,10 @@ struct Track {
 
 impl Track {
     /// When the next read may go.
-    fn due(&self, interval: Duration, per_minute: usize) -> Duration {
+    fn due(&self, interval: Duration, per_minute: Option<u32>) -> Duration {
         let after_last = self.reads.back().map_or(Duration::ZERO, |last| *last + interval);
         // Nothing at all in a minute would be for ever: one is the least.
-        let bound = per_minute.max(1);
+        let bound = per_minute.map_or(usize::MAX, |bound| usize::try_from(bound.max(1)).unwrap_or(usize::MAX));
         let in_window = self.reads.len().checked_sub(bound).and_then(|first| self.reads.get(first));
         after_last.max(in_window.map_or(Duration::ZERO, |first| *first + MINUTE))
     }
@@ -110,7 +114,7 @@ impl Pacing {
         self.wait(account_id, Duration::from_millis(speed.full_profile_ms), speed.per_minute).await;
     }
 
-    async fn wait(&self, account_id: Uuid, interval: Duration, per_minute: usize) {
+    async fn wait(&self, account_id: Uuid, interval: Duration, per_minute: Option<u32>) {
         let track = self.track(account_id);
         // Held while waiting: the lock is the queue, and it is fair.
         let mut track = track.lock().await;
@@ -219,6 +223,19 @@ mod tests {
         clock.advance(MINUTE);
         pacing.pace(Uuid::nil(), SpeedProfile::Safe).await;
         assert_eq!(pacing.accounts.lock().unwrap().len(), 1, "idle accounts are forgotten");
+    }
+
+    #[tokio::test]
+    async fn a_profile_without_bounds_never_waits() {
+        let clock = ManualClock::new(Time::ZERO);
+        let speed: Speed =
+            serde_json::from_str(r#"{"interval_ms": 0, "full_profile_ms": 0, "per_minute": "off"}"#).unwrap();
+        let pacing = Pacing::new(clock.clone(), SpeedConfig { fast: speed, ..SpeedConfig::default() });
+        for _ in 0..1_000 {
+            // The clock stands still: whoever waited would wait for ever.
+            pacing.pace(Uuid::nil(), SpeedProfile::Fast).await;
+            pacing.pace_full_profile(Uuid::nil(), SpeedProfile::Fast).await;
+        }
     }
 
     #[tokio::test]
