@@ -33,19 +33,15 @@ const SCENARIO: &str = include_str!("../../../crates/telegram-emulator/scenarios
 /// The password of the user 69.
 pub const PASSWORD: &str = "a password of two words";
 
-/// Nothing has a port that something else may have.
-const ANYWHERE: &str = "
-[admin]
-listen = '127.0.0.1:0'
-[integration.server]
-listen = '127.0.0.1:0'
-[parsing.server]
-listen = '127.0.0.1:0'
-[invite.server]
-listen = '127.0.0.1:0'
-[invite.engine]
-acquire_wait_ms = 500
-";
+/// An engine that soon looks again.
+const QUICK: &str = "[invite.engine]\nacquire_wait_ms = 500\n";
+
+/// Where a service listens unless the settings say more of it: nothing has a port that something else may have.
+fn anywhere(settings: &str) -> String {
+    let sections = ["admin", "integration.server", "parsing.server", "invite.server"];
+    let unsaid = sections.into_iter().filter(|section| !settings.contains(&format!("[{section}]")));
+    unsaid.map(|section| format!("[{section}]\nlisten = '127.0.0.1:0'\n")).collect()
+}
 
 /// Settings with which nobody waits between two invites.
 pub const UNLIMITED: &str = "
@@ -110,23 +106,37 @@ impl World {
         Self::launch(&format!("{telegram}{settings}"), "", Some(emulator)).await
     }
 
+    /// Starts some of the services alone; with these settings.
+    pub async fn start_only(services: &[&str], settings: &str) -> anyhow::Result<Self> {
+        Self::launch_only(services, settings, "", None).await
+    }
+
     async fn launch(settings: &str, scenario: &str, outside: Option<Emulator>) -> anyhow::Result<Self> {
+        Self::launch_only(&launch::SERVICES, settings, scenario, outside).await
+    }
+
+    async fn launch_only(
+        services: &[&str],
+        settings: &str,
+        scenario: &str,
+        outside: Option<Emulator>,
+    ) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
         let (file, world) = (folder.path().join("tgmesh.toml"), folder.path().join("scenario.toml"));
         let dirs = format!("data_dir = '{}'\n", folder.path().join("data").display());
         let emulator = format!("[emulator]\nscenario = '{}'\ncontrol = '127.0.0.1:0'\n", world.display());
-        std::fs::write(&file, format!("{dirs}{emulator}{ANYWHERE}{settings}"))?;
+        std::fs::write(&file, format!("{dirs}{emulator}{QUICK}{}{settings}", anywhere(settings)))?;
         std::fs::write(&world, format!("{SCENARIO}{}{scenario}", people()))?;
         let config = Config::load(Some(&file))?;
         let clock = SystemClock::shared();
-        let running = launch::start(&config, &launch::SERVICES, clock.clone(), Shutdown::new()).await?;
+        let running = launch::start(&config, services, clock.clone(), Shutdown::new()).await?;
         let mut issuers = BTreeMap::new();
         for name in launch::SERVICES.into_iter().chain([USERS]) {
             let key = SigningKey::load_or_create(name, &config.key_dir().join(format!("{name}.key")))?;
             issuers.insert(name, Arc::new(Issuer::new(key, clock.clone())));
         }
         let mut channels = BTreeMap::new();
-        for name in launch::SERVICES {
+        for name in launch::SERVICES.into_iter().filter(|name| services.contains(name)) {
             let address = running.served.services.get(name).context("the service does not run")?;
             channels.insert(name, bare_channel(&format!("http://{address}"))?);
         }
@@ -152,6 +162,11 @@ impl World {
     /// The emulator.
     pub fn handle(&self) -> &Handle {
         self.outside.as_ref().or(self.running.emulator.as_ref()).expect("it runs").handle()
+    }
+
+    /// How the emulator is reached.
+    pub fn emulator_info(&self) -> &telegram_emulator::Info {
+        self.outside.as_ref().or(self.running.emulator.as_ref()).expect("it runs").info()
     }
 
     /// A new id, of a request or of nothing.

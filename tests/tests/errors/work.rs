@@ -1,17 +1,21 @@
 //! Parse tasks and campaigns.
 
 use anyhow::Context as _;
+use service_kit::clock::new_id;
+use service_kit::identity::Acting;
+use telegram_emulator::{Fault, FaultFilter, FaultKind, Release, Standing};
 use tgmesh_proto::ErrorReason;
 use tgmesh_proto::invite::v1 as invite;
 use tgmesh_proto::parsing::v1 as parsing;
 
 use super::Rows;
-use crate::common::World;
 use crate::common::play::CHAT;
+use crate::common::{PATIENCE, World};
 
 pub async fn provoke(world: &World, rows: &mut Rows) -> anyhow::Result<()> {
     tasks(world, rows).await.context("parse tasks")?;
-    campaigns(world, rows).await.context("campaigns")
+    campaigns(world, rows).await.context("campaigns")?;
+    busy(world, rows).await.context("a campaign that is busy")
 }
 
 async fn tasks(world: &World, rows: &mut Rows) -> anyhow::Result<()> {
@@ -27,6 +31,16 @@ async fn tasks(world: &World, rows: &mut Rows) -> anyhow::Result<()> {
     let parse_task_id = world.parse(world.owner, "@destination_group").await?;
     let request = parsing::PauseParseTaskRequest { request_id: world.id(), parse_task_id };
     rows.row(ErrorReason::ParseTaskStateWrong, client.pause_parse_task(request).await);
+    // Each source is answered for itself: nobody writes the posts of a channel.
+    let request = parsing::CreateParseTasksRequest {
+        request_id: world.id(),
+        sources: vec!["@news_channel".to_owned()],
+        kind: parsing::ParseKind::MessageAuthors.into(),
+        validate_only: true,
+        ..Default::default()
+    };
+    let previews = client.create_parse_tasks(request).await?.into_inner().previews;
+    rows.named(ErrorReason::ChatKindUnsuitable, &previews.first().context("no preview")?.failure_reason);
     Ok(())
 }
 
@@ -40,6 +54,9 @@ async fn campaigns(world: &World, rows: &mut Rows) -> anyhow::Result<()> {
     rows.row(ErrorReason::AudienceNotFound, client.create_campaign(request).await);
 
     let campaign_id = world.create_campaign(world.owner, &["@target_friend"]).await?;
+    let request =
+        invite::ListExecutionsRequest { campaign_id: campaign_id.clone(), target_id: world.id(), ..Default::default() };
+    rows.row(ErrorReason::TargetNotFound, client.list_executions(request).await);
     let request = invite::PauseCampaignRequest { request_id: world.id(), campaign_id };
     rows.row(ErrorReason::CampaignStateWrong, client.pause_campaign(request).await);
 
@@ -83,5 +100,27 @@ async fn campaigns(world: &World, rows: &mut Rows) -> anyhow::Result<()> {
     let parts = [Part::Header(header), Part::Data(vec![0; 4_096])];
     let parts = parts.map(|part| invite::UploadAudienceRequest { part: Some(part) });
     rows.row(ErrorReason::FileInvalid, client.upload_audience(tokio_stream::iter(parts)).await);
+    Ok(())
+}
+
+/// A campaign that is given up while Telegram has not answered yet for one of its targets.
+async fn busy(world: &World, rows: &mut Rows) -> anyhow::Result<()> {
+    let owner = Acting { user_id: new_id(&*world.clock), workspace_id: new_id(&*world.clock) };
+    world.handle().set_standing(601, 75, Standing::Member)?;
+    world.connect(owner, 75).await?;
+    let filter =
+        FaultFilter { account: Some(75), method: Some("channels.inviteToChannel".to_owned()), ..Default::default() };
+    world.handle().inject_fault(Fault::once(filter, FaultKind::HoldBeforeEffect));
+    let campaign_id = world.create_campaign(owner, &["@target_private"]).await?;
+    world.start_campaign(owner, &campaign_id).await?;
+    let held = tokio::time::timeout(PATIENCE, world.handle().next_holds(0)).await.context("nothing was held")?;
+    let mut client = world.invite(owner);
+    let (request_id, id) = (world.id(), campaign_id.clone());
+    client.cancel_campaign(invite::CancelCampaignRequest { request_id, campaign_id: id }).await?;
+    let request = invite::DeleteCampaignRequest { request_id: world.id(), campaign_id };
+    rows.row(ErrorReason::CampaignBusy, client.delete_campaign(request).await);
+    for hold in held {
+        world.handle().release_hold(hold.id, Release::Continue)?;
+    }
     Ok(())
 }
