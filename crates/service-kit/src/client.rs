@@ -1,5 +1,5 @@
 //! The client side of calls between processes: names are resolved again and
-//! again and calls spread over all addresses, signed, traced, and bounded by
+//! again and calls spread over all addresses that answer, signed, traced, and bounded by
 //! the deadline of their contract.
 
 use std::collections::HashSet;
@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use http::{HeaderValue, Uri};
 use tgmesh_proto::{ErrorReason, MethodInfo};
+use tokio::net::TcpStream;
 use tokio::sync::mpsc::Sender;
+use tokio::task::JoinSet;
 use tonic::Status;
 use tonic::body::Body;
 use tonic::transport::channel::Change;
@@ -23,6 +25,28 @@ use crate::trace::TraceContext;
 
 /// How often a name is resolved.
 const RESOLVE: Duration = Duration::from_secs(5);
+/// How long an address may take to take a connection, where another one does.
+const ANSWERS: Duration = Duration::from_secs(1);
+
+/// What a name stands for now.
+pub type Addresses = Pin<Box<dyn Future<Output = std::io::Result<Vec<SocketAddr>>> + Send>>;
+
+/// Who knows what names stand for.
+pub trait Resolver: Send + Sync + 'static {
+    /// All addresses of a host.
+    fn resolve(&self, host: &str, port: u16) -> Addresses;
+}
+
+/// The system's names: files, DNS.
+#[derive(Debug)]
+struct System;
+
+impl Resolver for System {
+    fn resolve(&self, host: &str, port: u16) -> Addresses {
+        let host = host.to_owned();
+        Box::pin(async move { Ok(tokio::net::lookup_host((host, port)).await?.collect()) })
+    }
+}
 
 /// A channel to another service that signs every call. The request must carry
 /// an [`Acting`] in its extensions: see [`Acting::request`].
@@ -36,11 +60,25 @@ pub struct ServiceChannel {
 
 impl ServiceChannel {
     /// A channel to the service `audience` at `http://HOST:PORT`. Connects on
-    /// first use, to every address that the host's name has.
+    /// first use, to every address that the host's name has and that answers.
     ///
     /// # Errors
     /// When the address is no such URL.
     pub fn new(address: &str, audience: &'static str, issuer: Arc<Issuer>) -> anyhow::Result<Self> {
+        Self::by(address, audience, issuer, System, RESOLVE)
+    }
+
+    /// The same with another source of names, asked so often.
+    ///
+    /// # Errors
+    /// As [`ServiceChannel::new`].
+    pub fn by(
+        address: &str,
+        audience: &'static str,
+        issuer: Arc<Issuer>,
+        names: impl Resolver,
+        every: Duration,
+    ) -> anyhow::Result<Self> {
         use anyhow::Context as _;
         let uri: Uri = address.parse().with_context(|| format!("{address} is no address of a service"))?;
         let (Some(host), Some(port)) = (uri.host(), uri.port_u16()) else {
@@ -50,7 +88,7 @@ impl ServiceChannel {
         let (channel, changes) = Channel::balance_channel(64);
         let (host, scheme) = (host.to_owned(), uri.scheme_str().unwrap_or("http").to_owned());
         let name: Arc<str> = format!("{host}:{port}").into();
-        tokio::spawn(resolve(host, port, scheme, changes));
+        tokio::spawn(resolve(names, every, host, port, scheme, changes));
         Ok(Self { channel, issuer, audience, address: name })
     }
 
@@ -107,12 +145,36 @@ impl Service<http::Request<Body>> for ServiceChannel {
     }
 }
 
+/// The addresses that take connections; all of them when none does. The channel itself prefers whoever has least to
+/// do, and nobody has less to do than a server that refuses every call.
+async fn alive(found: Vec<SocketAddr>) -> HashSet<SocketAddr> {
+    if found.len() < 2 {
+        return found.into_iter().collect();
+    }
+    let mut attempts = JoinSet::new();
+    for address in found.iter().copied() {
+        attempts.spawn(async move {
+            let connect = tokio::time::timeout(ANSWERS, TcpStream::connect(address)).await;
+            matches!(connect, Ok(Ok(_))).then_some(address)
+        });
+    }
+    let answering: HashSet<SocketAddr> = attempts.join_all().await.into_iter().flatten().collect();
+    if answering.is_empty() { found.into_iter().collect() } else { answering }
+}
+
 /// Keeps the channel's addresses those of the name, until the channel is gone.
-async fn resolve(host: String, port: u16, scheme: String, changes: Sender<Change<SocketAddr, Endpoint>>) {
+async fn resolve(
+    names: impl Resolver,
+    every: Duration,
+    host: String,
+    port: u16,
+    scheme: String,
+    changes: Sender<Change<SocketAddr, Endpoint>>,
+) {
     let mut known = HashSet::new();
     loop {
-        let found: HashSet<SocketAddr> = match tokio::net::lookup_host((host.as_str(), port)).await {
-            Ok(found) => found.collect(),
+        let found: HashSet<SocketAddr> = match names.resolve(&host, port).await {
+            Ok(found) => alive(found).await,
             Err(error) => {
                 tracing::warn!(host, port, %error, "name cannot be resolved");
                 // Calls would hang without any address: keep what was known.
@@ -140,7 +202,7 @@ async fn resolve(host: String, port: u16, scheme: String, changes: Sender<Change
         }
         known = found;
         tokio::select! {
-            () = tokio::time::sleep(RESOLVE) => {}
+            () = tokio::time::sleep(every) => {}
             () = changes.closed() => return,
         }
     }
