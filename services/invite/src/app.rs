@@ -19,6 +19,7 @@ use tonic::Status;
 use uuid::Uuid;
 
 use crate::config::Config;
+use crate::engine::hands::Hands;
 use crate::error::Error;
 
 /// The service's parts.
@@ -43,6 +44,8 @@ pub struct App {
     /// This process, as owner of targets. New with each start, so that what a
     /// process before left behind never looks like ours.
     pub process: Uuid,
+    /// Which of the targets that it owns it works on.
+    pub hands: Hands,
     /// When the process stops.
     pub shutdown: Shutdown,
     integration: ServiceChannel,
@@ -65,6 +68,7 @@ impl App {
             requests: Requests::new(db.clone(), clock.clone()),
             leases: Leases::new(integration.clone(), clock.clone()),
             process: new_id(&*clock),
+            hands: Hands::default(),
             db,
             clock,
             tokens,

@@ -6,6 +6,7 @@
 //! and stores the attempt's `request_id` before the call is made, so that after
 //! a crash anywhere the attempt can be asked about instead of repeated.
 
+pub mod hands;
 pub mod outcome;
 pub mod owner;
 pub mod plan;

@@ -1,8 +1,9 @@
-//! Takes care of targets that nobody works on any more: their process died, or
-//! an answer was lost. What was only claimed goes back. What may have been sent
-//! is found out at the integration service before any second call.
+//! Takes care of targets that nobody works on any more: their process died, the
+//! database failed in the middle of the work, or an answer was lost. What was
+//! only claimed goes back. What may have been sent is found out at the
+//! integration service before any second call.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use tokio::task::JoinSet;
 use tonic::Status;
 use uuid::Uuid;
 
+use super::hands::Hand;
 use super::outcome::{Verdict, judge};
 use super::record::{Found, reconcile};
 use super::store::{self, Attempt};
@@ -33,21 +35,29 @@ const ROUND: usize = 200;
 /// How long an account is waited for.
 const WAIT: Duration = Duration::from_secs(2);
 
+/// A target that nobody works on, now in this process's hand.
+#[derive(Debug)]
+pub struct Orphan {
+    /// The target.
+    pub target: Model,
+    _hand: Hand,
+}
+
 /// Looks for such targets until shutdown begins.
 ///
 /// # Errors
 /// When a task panics.
 pub async fn run(app: Arc<App>) -> anyhow::Result<()> {
     let mut rounds: JoinSet<Uuid> = JoinSet::new();
-    let mut busy: HashMap<Uuid, ()> = HashMap::new();
+    let mut busy: HashSet<Uuid> = HashSet::new();
     while !app.shutdown.has_begun() {
         match orphans(&app).await {
             Ok(orphans) => {
-                for (campaign_id, targets) in take(&app, orphans).await {
-                    if busy.insert(campaign_id, ()).is_none() {
+                for (campaign_id, orphans) in take(&app, orphans).await {
+                    if busy.insert(campaign_id) {
                         let app = app.clone();
                         rounds.spawn(async move {
-                            if let Err(error) = find_out(&app, campaign_id, targets).await {
+                            if let Err(error) = find_out(&app, campaign_id, orphans).await {
                                 tracing::error!(%error, %campaign_id, "lost answers cannot be looked for");
                             }
                             campaign_id
@@ -71,30 +81,39 @@ pub async fn run(app: Arc<App>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Targets under way that belong to nobody who lives.
+/// Targets under way that belong to nobody who lives, or to this process, which
+/// does not know of them. What is read may be over by now: whoever goes on with
+/// one does so by an UPDATE on just this state.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn orphans(app: &App) -> Result<Vec<Model>, DbErr> {
+pub async fn orphans(app: &App) -> Result<Vec<Orphan>, DbErr> {
+    // Those in hand are among the rows, and must not crowd the others out.
+    let most = ROUND + app.hands.count();
     let text = format!(
         "SELECT * FROM targets WHERE state IN ({CLAIMED}, {SENDING}) AND not_before_at <= $1 AND (owner IS NULL \
-         OR (owner <> $2 AND NOT EXISTS (SELECT 1 FROM processes p WHERE p.id = owner AND p.expires_at > $1))) \
-         LIMIT {ROUND}"
+         OR owner = $2 OR NOT EXISTS (SELECT 1 FROM processes p WHERE p.id = owner AND p.expires_at > $1)) \
+         LIMIT {most}"
     );
     let values: [Value; 2] = [app.now().into(), app.process.into()];
-    Entity::find().from_raw_sql(sql(app.db.conn(), text, values)).all(app.db.conn()).await
+    let found = Entity::find().from_raw_sql(sql(app.db.conn(), text, values)).all(app.db.conn()).await?;
+    let orphans = found.into_iter().filter_map(|target| {
+        let hand = app.hands.take(target.id)?;
+        Some(Orphan { target, _hand: hand })
+    });
+    Ok(orphans.collect())
 }
 
 /// Gives claimed targets back, and sorts the others by campaign.
-async fn take(app: &App, orphans: Vec<Model>) -> HashMap<Uuid, Vec<Model>> {
-    let mut sent: HashMap<Uuid, Vec<Model>> = HashMap::new();
+async fn take(app: &App, orphans: Vec<Orphan>) -> HashMap<Uuid, Vec<Orphan>> {
+    let mut sent: HashMap<Uuid, Vec<Orphan>> = HashMap::new();
     let mut freed = false;
-    for target in orphans {
-        if target.state == SENDING {
-            sent.entry(target.campaign_id).or_default().push(target);
+    for orphan in orphans {
+        if orphan.target.state == SENDING {
+            sent.entry(orphan.target.campaign_id).or_default().push(orphan);
             continue;
         }
-        match store::unclaim(app, &target, target.owner).await {
+        match store::unclaim(app, &orphan.target, orphan.target.owner).await {
             Ok(done) => freed |= done,
             Err(error) => tracing::error!(%error, "a claimed target cannot be given back"),
         }
@@ -105,14 +124,16 @@ async fn take(app: &App, orphans: Vec<Model>) -> HashMap<Uuid, Vec<Model>> {
     sent
 }
 
-/// Takes a target over; fails when another replica was first.
+/// Takes a target over; fails when another replica was first, or the attempt is
+/// over.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn adopt(app: &App, target: &Model) -> Result<bool, DbErr> {
     let same = if target.owner.is_some() { "owner = $3" } else { "owner IS NULL AND $3 IS NULL" };
-    let text = format!("UPDATE targets SET owner = $2 WHERE id = $1 AND state = {SENDING} AND {same}");
-    let values: [Value; 3] = [target.id.into(), app.process.into(), target.owner.into()];
+    let text =
+        format!("UPDATE targets SET owner = $2 WHERE id = $1 AND state = {SENDING} AND attempt_id = $4 AND {same}");
+    let values: [Value; 4] = [target.id.into(), app.process.into(), target.owner.into(), target.attempt_id.into()];
     Ok(execute(app.db.conn(), text, values).await? > 0)
 }
 
@@ -128,48 +149,49 @@ async fn postpone(app: &App, target_id: Uuid) -> Result<(), DbErr> {
 }
 
 /// Finds out what became of a campaign's lost attempts.
-async fn find_out(app: &App, campaign_id: Uuid, targets: Vec<Model>) -> Result<(), DbErr> {
+async fn find_out(app: &App, campaign_id: Uuid, orphans: Vec<Orphan>) -> Result<(), DbErr> {
     let Some(campaign) = Campaigns::find_by_id(campaign_id).one(app.db.conn()).await? else {
         return Ok(());
     };
     let mut left = Vec::new();
-    for target in targets {
-        if adopt(app, &target).await? {
-            left.push(target);
+    for orphan in orphans {
+        if adopt(app, &orphan.target).await? {
+            left.push(orphan);
         }
     }
-    while let Some(first) = left.first() {
+    while let Some(Orphan { target: first, .. }) = left.first() {
         let only = if first.open { Vec::new() } else { store::peer_accounts(app.db.conn(), first.id).await? };
         let guard = match account(app, &campaign, &only).await {
             Ok(guard) => guard,
             Err(status) => {
                 tracing::warn!(%campaign_id, reason = ?tgmesh_proto::status::reason(&status), "no account to look for lost answers");
-                for target in left {
-                    postpone(app, target.id).await?;
+                for orphan in left {
+                    postpone(app, orphan.target.id).await?;
                 }
                 return Ok(());
             }
         };
         let account_id = guard.account_id();
         let (mut progress, mut rest) = (false, Vec::new());
-        for target in left {
+        for orphan in left {
+            let target = &orphan.target;
             let peer = store::peer(app.db.conn(), target.id, account_id).await?;
             let by_peer = peer.is_some();
-            match (address(&target, account_id, peer), target.attempt_id) {
+            match (address(target, account_id, peer), target.attempt_id) {
                 (Some(user), Some(attempt_id)) if !guard.lost().is_cancelled() => {
                     progress = true;
-                    let attempt = Attempt { id: attempt_id, account_id, by_peer, target };
+                    let attempt = Attempt { id: attempt_id, account_id, by_peer, target: target.clone() };
                     look(app, &campaign, &guard, &attempt, user).await?;
                 }
-                _ => rest.push(target),
+                _ => rest.push(orphan),
             }
         }
         if let Err(status) = guard.release().await {
             tracing::warn!(code = ?status.code(), "lease could not be given back");
         }
         if !progress {
-            for target in rest {
-                postpone(app, target.id).await?;
+            for orphan in rest {
+                postpone(app, orphan.target.id).await?;
             }
             return Ok(());
         }

@@ -8,6 +8,7 @@ use tgmesh_proto::invite::v1::target::State;
 use tgmesh_proto::telegram::v1::Outcome;
 use uuid::Uuid;
 
+use super::hands::Hand;
 use crate::app::{App, execute, sql};
 use crate::audience::import::listed;
 use crate::campaigns::entity as campaigns;
@@ -76,11 +77,12 @@ pub async fn work(conn: &impl ConnectionTrait, campaign_id: Uuid, now: i64) -> R
 
 /// Claims the best target that the account can address: first those that only
 /// few accounts can, then by their place. One conditional UPDATE, which finds
-/// nothing when the campaign does not run.
+/// nothing when the campaign does not run. It is in hand before others see it
+/// as claimed: an owned target that nobody has in hand is an orphan.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn claim(app: &App, campaign_id: Uuid, account_id: Uuid) -> Result<Option<Model>, DbErr> {
+pub async fn claim(app: &App, campaign_id: Uuid, account_id: Uuid) -> Result<Option<(Model, Hand)>, DbErr> {
     const BY_PEER: &str = "SELECT t.id FROM targets t JOIN target_peers p ON p.target_id = t.id \
         WHERE p.campaign_id = $1 AND p.account_id = $2 AND t.state = $3 AND t.open = FALSE \
         AND t.not_before_at <= $4 ORDER BY t.seq LIMIT 1";
@@ -98,9 +100,11 @@ pub async fn claim(app: &App, campaign_id: Uuid, account_id: Uuid) -> Result<Opt
         let values: [Value; 5] =
             [campaign_id.into(), account_id.into(), WAITS.into(), app.now().into(), app.process.into()];
         if let Some(target) = Entity::find().from_raw_sql(sql(&*tx, text, values)).one(&*tx).await? {
+            // Somebody here is about to let it go.
+            let Some(hand) = app.hands.take(target.id) else { break };
             counters::shift(&*tx, campaign_id, PENDING, UNDER_WAY, 1).await?;
             tx.commit().await?;
-            return Ok(Some(target));
+            return Ok(Some((target, hand)));
         }
     }
     Ok(None)

@@ -174,10 +174,12 @@ impl Turn {
                 return Ok(());
             }
             let account_id = guard.account_id();
-            let Some(target) = store::claim(&self.app, self.campaign.id, account_id).await? else {
+            let Some((target, hand)) = store::claim(&self.app, self.campaign.id, account_id).await? else {
                 return Ok(());
             };
-            let Some(verdict) = self.attempt(guard, target).await? else {
+            let attempted = self.attempt(guard, target).await;
+            drop(hand);
+            let Some(verdict) = attempted? else {
                 return Ok(());
             };
             *tried += usize::from(!matches!(verdict, Verdict::Quota { .. } | Verdict::NotSent { .. }));
