@@ -32,6 +32,9 @@ pub enum Error {
     /// No such campaign in the workspace.
     #[error("there is no such campaign")]
     CampaignNotFound,
+    /// No such account in the workspace.
+    #[error("there is no such account")]
+    AccountNotFound,
     /// No such target in the workspace.
     #[error("there is no such target")]
     TargetNotFound,
@@ -123,6 +126,7 @@ impl From<Error> for Status {
                 plain(ErrorReason::FieldInvalid).with("field", &field).violation(field, problem).build()
             }
             Error::CampaignNotFound => plain(ErrorReason::CampaignNotFound).build(),
+            Error::AccountNotFound => plain(ErrorReason::AccountNotFound).build(),
             Error::TargetNotFound => plain(ErrorReason::TargetNotFound).build(),
             Error::AudienceNotFound => plain(ErrorReason::AudienceNotFound).build(),
             Error::CampaignState(state) => plain(ErrorReason::CampaignStateWrong)
@@ -184,6 +188,7 @@ mod tests {
             (Error::field("chat", "is no chat"), ErrorReason::FieldInvalid),
             (Error::Item { field: "people[1]".into(), problem: "is empty".into() }, ErrorReason::FieldInvalid),
             (Error::CampaignNotFound, ErrorReason::CampaignNotFound),
+            (Error::AccountNotFound, ErrorReason::AccountNotFound),
             (Error::TargetNotFound, ErrorReason::TargetNotFound),
             (Error::AudienceNotFound, ErrorReason::AudienceNotFound),
             (Error::CampaignState(State::Running), ErrorReason::CampaignStateWrong),

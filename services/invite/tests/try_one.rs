@@ -2,11 +2,13 @@
 
 mod common;
 
-use common::world::Reaction;
+use common::world::{Reaction, World};
 use common::{Service, on_each, reason};
+use service_kit::clock::duration_from_proto;
 use tgmesh_proto::ErrorReason;
 use tgmesh_proto::invite::v1::TestInviteRequest;
 use tgmesh_proto::telegram::v1::Outcome;
+use tgmesh_proto::telegram::v1::account_readiness::Problem;
 use uuid::Uuid;
 
 #[tokio::test]
@@ -39,6 +41,53 @@ async fn one_person_can_be_tried() {
         assert_eq!(reason(service.client.test_invite(refused).await), ErrorReason::NoRights);
         assert_eq!(service.world.state().calls.len(), 3);
         service.world.nobody_twice();
+        service.stop().await;
+    })
+    .await;
+}
+
+/// Waits that were asked for, in milliseconds.
+fn waits(world: &World) -> Vec<u128> {
+    let requests = &world.state().lease_requests;
+    requests.iter().map(|request| duration_from_proto(request.wait.as_ref().unwrap()).as_millis()).collect()
+}
+
+#[tokio::test]
+async fn nobody_is_waited_for_who_will_never_be_able() {
+    on_each(|db| async move {
+        let mut service = Service::start(db, 0).await;
+        let request = |service: &Service, account_id: &str| TestInviteRequest {
+            request_id: service.id(),
+            chat: "@rustberlin".into(),
+            user: "anna_1".into(),
+            account_id: account_id.into(),
+        };
+        let nobody = request(&service, "");
+        assert_eq!(reason(service.client.test_invite(nobody).await), ErrorReason::NoAbleAccount);
+        let unknown = request(&service, &Uuid::from_u128(7).to_string());
+        assert_eq!(reason(service.client.test_invite(unknown).await), ErrorReason::AccountNotFound);
+
+        let paused = Uuid::from_u128(100);
+        service.world.state().accounts.push(paused);
+        service.world.state().denied.insert(paused, "paused");
+        service.world.state().problems.insert(paused, Problem::Paused);
+        let named = request(&service, &paused.to_string());
+        let status = service.client.test_invite(named).await.unwrap_err();
+        let failure = tgmesh_proto::status::read(&status).unwrap();
+        assert_eq!((failure.reason, failure.metadata["paused"].as_str()), (ErrorReason::NoAbleAccount, "1"));
+        assert_eq!(waits(&service.world), [0, 0, 0]);
+
+        // One that rests is waited for.
+        service.world.state().problems.insert(paused, Problem::Limit);
+        let mut client = service.client.clone();
+        let waited = tokio::spawn({
+            let request = request(&service, "");
+            async move { client.test_invite(request).await }
+        });
+        service.world.until(|state| state.lease_requests.len() == 5).await;
+        service.world.allow(paused);
+        assert_eq!(waited.await.unwrap().unwrap().into_inner().outcome(), Outcome::Invited);
+        assert!(waits(&service.world)[4] > 0);
         service.stop().await;
     })
     .await;

@@ -25,8 +25,15 @@ pub struct Readiness {
 /// # Errors
 /// As `GetChatRights`.
 pub async fn ask(app: &App, acting: Acting, chat: &str) -> Result<Readiness, Error> {
-    let request =
-        GetChatRightsRequest { chat: chat.to_owned(), purpose: Purpose::Invite as i32, account_ids: Vec::new() };
+    ask_of(app, acting, chat, Vec::new()).await
+}
+
+/// The same of some accounts; of all when none is named.
+///
+/// # Errors
+/// As `GetChatRights`.
+pub async fn ask_of(app: &App, acting: Acting, chat: &str, account_ids: Vec<String>) -> Result<Readiness, Error> {
+    let request = GetChatRightsRequest { chat: chat.to_owned(), purpose: Purpose::Invite as i32, account_ids };
     let answer = app.telegram().get_chat_rights(acting.request(request)).await;
     let GetChatRightsResponse { chat, accounts } = answer.map_err(|status| app.integration_error(status))?.into_inner();
     Ok(Readiness { chat, accounts })
@@ -52,7 +59,9 @@ impl Readiness {
     /// # Errors
     /// `ChatNotVisible`, `NoAbleAccount` with the number of accounts by problem.
     pub fn able(&self) -> Result<(), Error> {
-        self.visible()?;
+        if self.accounts.iter().any(has_looked) {
+            self.visible()?;
+        }
         if self.accounts.iter().any(is_able) {
             return Ok(());
         }
@@ -70,6 +79,21 @@ impl Readiness {
     pub fn capacity_per_day(&self) -> Option<i32> {
         let mut ready = self.accounts.iter().filter(|account| account.ready);
         ready.try_fold(0_i32, |sum, account| Some(sum.saturating_add(account.capacity_per_day?)))
+    }
+}
+
+/// Whether the account was asked for the chat: one that must not work is not.
+fn has_looked(account: &AccountReadiness) -> bool {
+    match account.problem() {
+        Problem::Unspecified
+        | Problem::Limit
+        | Problem::NotAMember
+        | Problem::NoRights
+        | Problem::ChatNotVisible
+        | Problem::Unreachable => true,
+        Problem::Paused | Problem::Restricted | Problem::SessionLost | Problem::PurposeNotAllowed | Problem::Bot => {
+            false
+        }
     }
 }
 
@@ -120,6 +144,8 @@ mod tests {
         assert!(matches!(readiness(vec![]).able(), Err(Error::NoAbleAccount(problems)) if problems.is_empty()));
         let unseen = Readiness { chat: None, accounts: vec![account(Problem::Unspecified)] };
         assert!(matches!(unseen.able(), Err(Error::ChatNotVisible)));
+        let paused = Readiness { chat: None, accounts: vec![account(Problem::Paused)] };
+        assert!(matches!(paused.able(), Err(Error::NoAbleAccount(problems)) if problems == [(Problem::Paused, 1)]));
     }
 
     #[test]

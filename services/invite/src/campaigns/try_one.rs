@@ -17,7 +17,7 @@ use tgmesh_proto::telegram::v1::{
 };
 use tonic::Status;
 
-use super::OPEN_PATIENCE;
+use super::{OPEN_PATIENCE, readiness};
 use crate::app::App;
 use crate::audience::import::listed;
 use crate::engine::outcome::{Verdict, judge};
@@ -82,7 +82,11 @@ impl Call<'_> {
         if !listed(app.db.conn(), self.who.workspace_id, &self.person.keys()).await?.is_empty() {
             return Ok(TestInviteResponse { outcome: Outcome::DoNotContact as i32, ..Default::default() });
         }
-        let guard = self.account().await.map_err(|status| app.integration_error(status))?;
+        let guard = match self.account().await {
+            Ok(guard) => guard,
+            Err(error) if interrupted => return Err(Failed::Unknown(error)),
+            Err(error) => return Err(Failed::Surely(error)),
+        };
         let made = if interrupted { self.find_out(&guard).await } else { self.invite(&guard).await };
         let account_id = guard.account_id().to_string();
         if let Err(status) = guard.release().await {
@@ -93,16 +97,36 @@ impl Call<'_> {
         Ok(TestInviteResponse { outcome: answer.outcome, telegram_error: answer.telegram_error, account_id })
     }
 
-    async fn account(&self) -> Result<LeaseGuard, Status> {
-        let account_id = &self.request.account_id;
+    /// An account that can. Waited for only where one will be able to: otherwise
+    /// the answer is there at once.
+    async fn account(&self) -> Result<LeaseGuard, Error> {
+        let guard = match self.acquire(Duration::ZERO).await {
+            Err(status) if tgmesh_proto::status::reason(&status) == Some(ErrorReason::NoAccountAvailable) => {
+                let readiness = readiness::ask_of(self.app, self.who.acting(), &self.chat, self.only()).await?;
+                if readiness.accounts.is_empty() && !self.request.account_id.is_empty() {
+                    return Err(Error::AccountNotFound);
+                }
+                readiness.able()?;
+                self.acquire(WAIT).await
+            }
+            answer => answer,
+        };
+        guard.map_err(|status| self.app.integration_error(status))
+    }
+
+    fn only(&self) -> Vec<String> {
+        Some(self.request.account_id.clone()).filter(|id| !id.is_empty()).into_iter().collect()
+    }
+
+    async fn acquire(&self, wait: Duration) -> Result<LeaseGuard, Status> {
         let request = AcquireLeaseRequest {
             request_id: String::new(),
             purpose: Purpose::Invite as i32,
             chat: self.chat.clone(),
             rights: vec![ChatRight::Invite as i32],
-            any_of_account_ids: Some(account_id.clone()).filter(|id| !id.is_empty()).into_iter().collect(),
+            any_of_account_ids: self.only(),
             none_of_account_ids: Vec::new(),
-            wait: Some(duration_to_proto(WAIT)),
+            wait: Some(duration_to_proto(wait)),
             ttl: Some(duration_to_proto(self.app.config.engine.lease_ttl())),
             work: format!("test/{}", self.slot.request_id()),
             holder: format!("invite/{}", self.app.process),

@@ -249,10 +249,12 @@ impl TelegramService for World {
 
     async fn get_chat_rights(
         &self,
-        _: Request<GetChatRightsRequest>,
+        request: Request<GetChatRightsRequest>,
     ) -> Result<Response<GetChatRightsResponse>, Status> {
+        let only = request.into_inner().account_ids;
         let state = self.state();
-        let accounts = state.accounts.iter().map(|account| {
+        let accounts = state.accounts.iter().filter(|account| only.is_empty() || only.contains(&account.to_string()));
+        let accounts = accounts.map(|account| {
             let problem = state.problems.get(account).copied().unwrap_or_default();
             AccountReadiness {
                 account_id: account.to_string(),
@@ -262,7 +264,7 @@ impl TelegramService for World {
                 ..Default::default()
             }
         });
-        let chat = state.chat_visible.then(|| Chat {
+        let chat = (state.chat_visible && !state.accounts.is_empty()).then(|| Chat {
             chat_id: -1_001_234,
             kind: ChatKind::Supergroup as i32,
             title: "Rust Berlin".into(),
