@@ -56,3 +56,9 @@ pub fn requests_table() -> TableCreateStatement {
 pub fn requests_index() -> IndexCreateStatement {
     Index::create().name("requests_by_age").table(Alias::new("requests")).col(Alias::new("created_at")).to_owned()
 }
+
+/// Until when the process that serves a call holds it. Calls that are there
+/// already are held by nobody.
+pub fn requests_held_until() -> TableAlterStatement {
+    Table::alter().table(Alias::new("requests")).add_column(big("held_until_at").default(0)).to_owned()
+}

@@ -3,6 +3,11 @@
 //! The answer is stored in the transaction of its effect, so either both exist
 //! or neither. Scope is the caller and the method; entries live 24 hours. Each
 //! service's schema has the table `requests`.
+//!
+//! A call whose effect is elsewhere is held, while it is under way, by the
+//! process that serves it: until a deadline that the process moves on. So others
+//! can tell what a dead process left from what a living one works on, and
+//! whoever takes over is the only one who can answer.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -14,6 +19,7 @@ use sea_orm::{ActiveValue::Set, ColumnTrait as _, ConnectionTrait, DbErr, Entity
 use sha2::{Digest as _, Sha256};
 use tgmesh_proto::{ErrorReason, WithRequestId};
 use tokio::sync::watch;
+use tokio::task::AbortHandle;
 use tonic::Status;
 use uuid::Uuid;
 
@@ -23,6 +29,10 @@ use crate::identity::Identity;
 
 /// How long an answer is kept.
 pub const KEPT: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How long a call stays held by a process that gives no sign of life: more than
+/// the clocks of two processes may differ. Renewed at a third of it.
+pub const HELD: Duration = Duration::from_secs(5);
 
 /// How often a call that waits for a twin elsewhere looks again.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
@@ -45,8 +55,10 @@ pub mod entity {
         pub body_hash: Vec<u8>,
         /// The answer; NULL while the call is under way.
         pub answer: Option<Vec<u8>>,
-        /// The process that serves the call.
+        /// The process that serves the call. New with each start.
         pub process: Uuid,
+        /// Until when it does, unless it says so again; in milliseconds since the epoch.
+        pub held_until_at: i64,
         /// When the call was made, in milliseconds since the epoch.
         pub created_at: i64,
     }
@@ -103,8 +115,8 @@ pub enum Claim<R> {
 pub enum Opened<R> {
     /// It was made before; this is its answer.
     Repeat(R),
-    /// It was begun by a process that did not finish it. What it did is for the
-    /// caller to find out.
+    /// It was begun and not finished: its process died, or failed to store an
+    /// answer. What it did is for the caller to find out.
     Interrupted(Slot),
     /// It is new.
     New(Slot),
@@ -127,7 +139,8 @@ pub enum Past<R> {
 pub struct Slot {
     scope: String,
     request_id: Uuid,
-    #[expect(dead_code, reason = "twins wait until it is dropped")]
+    process: Uuid,
+    #[expect(dead_code, reason = "the call is held, and twins wait, until it is dropped")]
     in_flight: Option<InFlight>,
 }
 
@@ -135,15 +148,17 @@ impl Slot {
     /// Stores the answer, in the transaction of the effect.
     ///
     /// # Errors
-    /// When the database fails.
+    /// When the database fails, or another process has taken the call over: the
+    /// effect must not be committed then.
     pub async fn answer<R: Message>(&self, tx: &impl ConnectionTrait, answer: &R) -> Result<(), DbErr> {
         let update = Query::update()
             .table(entity::Entity)
             .value(entity::Column::Answer, answer.encode_to_vec())
             .and_where(entity::Column::Scope.eq(self.scope.clone()))
             .and_where(entity::Column::RequestId.eq(self.request_id))
+            .and_where(entity::Column::Process.eq(self.process))
             .to_owned();
-        tx.execute(&update).await.map(|_| ())
+        if tx.execute(&update).await?.rows_affected() == 0 { Err(DbErr::RecordNotUpdated) } else { Ok(()) }
     }
 
     /// Forgets the call, after a failure that surely had no effect: a repeat is
@@ -152,7 +167,11 @@ impl Slot {
     /// # Errors
     /// When the database fails.
     pub async fn forget(&self, conn: &impl ConnectionTrait) -> Result<(), DbErr> {
-        entity::Entity::delete_by_id((self.scope.clone(), self.request_id)).exec(conn).await.map(|_| ())
+        entity::Entity::delete_by_id((self.scope.clone(), self.request_id))
+            .filter(entity::Column::Process.eq(self.process))
+            .exec(conn)
+            .await
+            .map(|_| ())
     }
 
     /// The caller's id for the call.
@@ -168,10 +187,15 @@ type Key = (String, Uuid);
 struct InFlight {
     key: Key,
     calls: Arc<Mutex<HashMap<Key, watch::Sender<()>>>>,
+    /// Says again and again that the call is held.
+    renewal: Option<AbortHandle>,
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
+        if let Some(renewal) = &self.renewal {
+            renewal.abort();
+        }
         if let Ok(mut calls) = self.calls.lock() {
             calls.remove(&self.key);
         }
@@ -212,7 +236,7 @@ impl Requests {
     {
         let (scope, request_id, hash) = describe(who, method, request);
         if self.insert(tx, &scope, request_id, &hash).await? {
-            return Ok(Claim::New(Slot { scope, request_id, in_flight: None }));
+            return Ok(Claim::New(Slot { scope, request_id, process: self.process, in_flight: None }));
         }
         let row = find(tx, &scope, request_id).await?;
         match row {
@@ -224,46 +248,26 @@ impl Requests {
         }
     }
 
-    /// Takes a call whose effect is elsewhere, such as at Telegram. A twin in
-    /// flight is waited for, at most `patience` after it was made.
+    /// Takes a call whose effect is elsewhere, such as at Telegram. A twin that
+    /// is under way, here or in another process, is waited for; one that nobody
+    /// holds any more is taken over.
     ///
     /// # Errors
     /// When the id was used with another request, or the database fails.
-    pub async fn open<Q, R>(
-        &self,
-        who: &Identity,
-        method: &str,
-        request: &Q,
-        patience: Duration,
-    ) -> Result<Opened<R>, RequestError>
+    pub async fn open<Q, R>(&self, who: &Identity, method: &str, request: &Q) -> Result<Opened<R>, RequestError>
     where
         Q: Message + WithRequestId,
         R: Message + Default,
     {
         let (scope, request_id, hash) = describe(who, method, request);
-        let key = (scope.clone(), request_id);
+        let key = (scope, request_id);
         loop {
-            let waiting = {
-                let mut calls = self.calls.lock().expect("no panic holds the lock");
-                match calls.get(&key) {
-                    Some(twin) => Some(twin.subscribe()),
-                    None => {
-                        calls.insert(key.clone(), watch::Sender::new(()));
-                        None
-                    }
-                }
-            };
-            if let Some(mut twin) = waiting {
-                // An error means that the twin is done.
-                let _ = twin.changed().await;
-                continue;
+            let mut in_flight = self.enter(&key).await;
+            if self.insert(self.db.conn(), &key.0, request_id, &hash).await? {
+                in_flight.renewal = Some(self.renew(key.clone()));
+                return Ok(Opened::New(self.slot(key, in_flight)));
             }
-            let in_flight = Some(InFlight { key: key.clone(), calls: self.calls.clone() });
-            let slot = Slot { scope: scope.clone(), request_id, in_flight };
-            if self.insert(self.db.conn(), &scope, request_id, &hash).await? {
-                return Ok(Opened::New(slot));
-            }
-            let Some(row) = find(self.db.conn(), &scope, request_id).await? else {
+            let Some(row) = find(self.db.conn(), &key.0, request_id).await? else {
                 continue;
             };
             if row.body_hash != hash {
@@ -272,18 +276,89 @@ impl Requests {
             if let Some(answer) = row.answer {
                 return Ok(Opened::Repeat(R::decode(answer.as_slice())?));
             }
-            let age = self.clock.now().since(crate::Time::from_millis(row.created_at));
-            if row.process == self.process || age > patience {
-                return Ok(Opened::Interrupted(slot));
+            if !self.is_held(&row) && self.take_over(&row).await? {
+                in_flight.renewal = Some(self.renew(key.clone()));
+                return Ok(Opened::Interrupted(self.slot(key, in_flight)));
             }
-            drop(slot);
+            drop(in_flight);
             self.clock.sleep(LOOK_AGAIN).await;
         }
     }
 
-    /// What became of an earlier call of this caller. One that is under way in
-    /// this process is waited for. One that was never begun is kept from
-    /// beginning: a request that is still on its way finds its id used up.
+    /// Waits until no twin is under way in this process, and takes its place.
+    async fn enter(&self, key: &Key) -> InFlight {
+        loop {
+            let mut twin = {
+                let mut calls = self.calls.lock().expect("no panic holds the lock");
+                match calls.get(key) {
+                    Some(twin) => twin.subscribe(),
+                    None => {
+                        calls.insert(key.clone(), watch::Sender::new(()));
+                        return InFlight { key: key.clone(), calls: self.calls.clone(), renewal: None };
+                    }
+                }
+            };
+            // An error means that the twin is done.
+            let _ = twin.changed().await;
+        }
+    }
+
+    fn slot(&self, (scope, request_id): Key, in_flight: InFlight) -> Slot {
+        Slot { scope, request_id, process: self.process, in_flight: Some(in_flight) }
+    }
+
+    /// Whether somebody works on a call that this process does not work on. What
+    /// is this process's own and not in hand was left by a call that failed.
+    fn is_held(&self, row: &entity::Model) -> bool {
+        row.process != self.process && row.held_until_at > self.clock.now().millis()
+    }
+
+    /// Takes a call from the process that left it; false when somebody was faster.
+    async fn take_over(&self, row: &entity::Model) -> Result<bool, DbErr> {
+        let done = entity::Entity::update_many()
+            .set(entity::ActiveModel {
+                process: Set(self.process),
+                held_until_at: Set(self.held_until()),
+                ..Default::default()
+            })
+            .filter(entity::Column::Scope.eq(&row.scope))
+            .filter(entity::Column::RequestId.eq(row.request_id))
+            .filter(entity::Column::Answer.is_null())
+            .filter(entity::Column::Process.eq(row.process))
+            .filter(entity::Column::HeldUntilAt.eq(row.held_until_at))
+            .exec(self.db.conn())
+            .await?;
+        Ok(done.rows_affected > 0)
+    }
+
+    /// Holds a call until the task is aborted.
+    fn renew(&self, (scope, request_id): Key) -> AbortHandle {
+        let requests = self.clone();
+        let renewal = tokio::spawn(async move {
+            loop {
+                requests.clock.sleep(HELD / 3).await;
+                let held = entity::Entity::update_many()
+                    .set(entity::ActiveModel { held_until_at: Set(requests.held_until()), ..Default::default() })
+                    .filter(entity::Column::Scope.eq(&scope))
+                    .filter(entity::Column::RequestId.eq(request_id))
+                    .filter(entity::Column::Process.eq(requests.process))
+                    .exec(requests.db.conn())
+                    .await;
+                if let Err(error) = held {
+                    tracing::warn!(%error, "a call under way could not be held");
+                }
+            }
+        });
+        renewal.abort_handle()
+    }
+
+    fn held_until(&self) -> i64 {
+        (self.clock.now() + HELD).millis()
+    }
+
+    /// What became of an earlier call of this caller. One that is under way, here
+    /// or in another process, is waited for. One that was never begun is kept
+    /// from beginning: a request that is still on its way finds its id used up.
     ///
     /// # Errors
     /// When the database fails.
@@ -293,24 +368,24 @@ impl Requests {
         method: &str,
         request_id: Uuid,
     ) -> Result<Past<R>, RequestError> {
-        let scope = scope(who, method);
-        let key = (scope.clone(), request_id);
+        let key = (scope(who, method), request_id);
         loop {
-            let twin = self.calls.lock().expect("no panic holds the lock").get(&key).map(watch::Sender::subscribe);
-            match twin {
-                // An error means that it is done.
-                Some(mut twin) => twin.changed().await.unwrap_or(()),
-                None => break,
+            let in_flight = self.enter(&key).await;
+            // No request has this hash: whoever comes with the id is refused.
+            if self.insert(self.db.conn(), &key.0, request_id, b"never").await? {
+                return Ok(Past::Never);
             }
-        }
-        // No request has this hash: whoever comes with the id is refused.
-        if self.insert(self.db.conn(), &scope, request_id, b"never").await? {
-            return Ok(Past::Never);
-        }
-        match find(self.db.conn(), &scope, request_id).await? {
-            Some(row) if row.body_hash == b"never" => Ok(Past::Never),
-            Some(entity::Model { answer: Some(answer), .. }) => Ok(Past::Answered(R::decode(answer.as_slice())?)),
-            _ => Ok(Past::Unfinished),
+            match find(self.db.conn(), &key.0, request_id).await? {
+                None => {}
+                Some(row) if row.body_hash == b"never" => return Ok(Past::Never),
+                Some(entity::Model { answer: Some(answer), .. }) => {
+                    return Ok(Past::Answered(R::decode(answer.as_slice())?));
+                }
+                Some(row) if self.is_held(&row) => {}
+                Some(_) => return Ok(Past::Unfinished),
+            }
+            drop(in_flight);
+            self.clock.sleep(LOOK_AGAIN).await;
         }
     }
 
@@ -353,6 +428,7 @@ impl Requests {
             body_hash: Set(hash.to_vec()),
             answer: Set(None),
             process: Set(self.process),
+            held_until_at: Set(self.held_until()),
             created_at: Set(self.clock.now().millis()),
         };
         let done = entity::Entity::insert(row)

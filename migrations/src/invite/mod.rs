@@ -1,6 +1,7 @@
 //! The schema of the invite service.
 
 mod m20261120_000001_first;
+mod m20261120_000002_requests_are_held;
 
 use sea_orm_migration::prelude::*;
 
@@ -11,6 +12,6 @@ pub struct Migrator;
 #[async_trait::async_trait]
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(m20261120_000001_first::Migration)]
+        vec![Box::new(m20261120_000001_first::Migration), Box::new(m20261120_000002_requests_are_held::Migration)]
     }
 }

@@ -14,7 +14,6 @@ use super::{connect, get, parse_id, show, state};
 use crate::core::Core;
 use crate::entity::account;
 use crate::error::{Error, Result};
-use crate::logins::PATIENCE;
 use crate::telegram::caller::Caller;
 
 /// Checks an account.
@@ -22,7 +21,7 @@ use crate::telegram::caller::Caller;
 /// # Errors
 /// As the contract says. What is wrong with the account is in the answer.
 pub async fn check(core: &Core, who: &Identity, request: &pb::CheckAccountRequest) -> Result<pb::CheckAccountResponse> {
-    let opened = core.requests.open(who, "CheckAccount", request, PATIENCE).await;
+    let opened = core.requests.open(who, "CheckAccount", request).await;
     let slot = match opened.map_err(|error| Error::request(&core.db, error))? {
         Opened::Repeat(answer) => return Ok(answer),
         Opened::New(slot) | Opened::Interrupted(slot) => slot,

@@ -11,8 +11,6 @@ mod phone;
 mod qr;
 pub mod store;
 
-use std::time::Duration;
-
 use sea_orm::ActiveValue::Set;
 use service_kit::Time;
 use service_kit::address::mask_phone;
@@ -35,9 +33,6 @@ use crate::telegram::auth::{Auth, Profile};
 pub use password::submit as submit_password;
 pub use phone::{resend, start as start_phone, submit_code};
 pub use qr::start as start_qr;
-
-/// How long a call waits for a twin that another replica serves.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What a login keeps sealed.
 pub struct Secrets {
@@ -250,7 +245,7 @@ where
     Q: prost::Message + WithRequestId,
     R: prost::Message + Default,
 {
-    let opened = core.requests.open(who, method, request, PATIENCE).await;
+    let opened = core.requests.open(who, method, request).await;
     Ok(match opened.map_err(|error| Error::request(&core.db, error))? {
         Opened::Repeat(answer) => Taken::Repeat(answer),
         Opened::New(slot) | Opened::Interrupted(slot) => Taken::Go(slot),

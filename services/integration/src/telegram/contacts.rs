@@ -14,7 +14,6 @@ use super::peers::settlement;
 use super::people;
 use crate::core::Core;
 use crate::error::{Error, Result};
-use crate::logins::PATIENCE;
 
 /// Adds a phone number to the account's contacts, and tells whose it is;
 /// `None` when Telegram knows nobody, or does not tell.
@@ -53,7 +52,7 @@ pub(super) async fn import(
 /// # Errors
 /// As the contract says.
 pub async fn add(core: &Core, who: &Identity, request: &pb::AddContactRequest) -> Result<pb::AddContactResponse> {
-    let opened = core.requests.open(who, "AddContact", request, PATIENCE).await;
+    let opened = core.requests.open(who, "AddContact", request).await;
     let slot = match opened.map_err(|error| Error::request(&core.db, error))? {
         Opened::Repeat(answer) => return Ok(answer),
         // Adding the same contact again changes nothing.

@@ -19,7 +19,6 @@ use super::{people, rights};
 use crate::core::Core;
 use crate::entity::usage_entry;
 use crate::error::{Error, Result};
-use crate::logins::PATIENCE;
 use crate::quotas::Settlement;
 
 /// The method's name in the store of requests.
@@ -51,7 +50,7 @@ pub async fn invite(
     who: &Identity,
     request: &pb::InviteToChatRequest,
 ) -> Result<pb::InviteToChatResponse> {
-    let opened = core.requests.open(who, METHOD, request, PATIENCE).await;
+    let opened = core.requests.open(who, METHOD, request).await;
     let slot = match opened.map_err(|error| Error::request(&core.db, error))? {
         Opened::Repeat(answer) => return Ok(answer),
         Opened::New(slot) => slot,

@@ -15,7 +15,6 @@ use super::invite::{find_user, ledger_id};
 use super::peers::settlement;
 use crate::core::Core;
 use crate::error::{Error, Result};
-use crate::logins::PATIENCE;
 use crate::quotas::Settlement;
 
 /// Sends a message. Telegram is given a number derived from the request's id,
@@ -24,7 +23,7 @@ use crate::quotas::Settlement;
 /// # Errors
 /// As the contract says.
 pub async fn send(core: &Core, who: &Identity, request: &pb::SendMessageRequest) -> Result<pb::SendMessageResponse> {
-    let opened = core.requests.open(who, "SendMessage", request, PATIENCE).await;
+    let opened = core.requests.open(who, "SendMessage", request).await;
     let slot = match opened.map_err(|error| Error::request(&core.db, error))? {
         Opened::Repeat(answer) => return Ok(answer),
         Opened::New(slot) | Opened::Interrupted(slot) => slot,

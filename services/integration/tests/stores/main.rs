@@ -7,6 +7,7 @@ mod kit;
 mod leases;
 mod limits;
 mod quotas;
+mod requests;
 mod waiters;
 
 /// Makes each test run on each store.
@@ -82,5 +83,12 @@ suite! {
         bad_masks_are_refused_by_path,
         only_operators_touch_the_deployment,
         history_is_paged_and_stays_in_its_workspace,
+    }
+    requests {
+        a_dead_process_is_followed,
+        a_living_process_is_waited_for,
+        who_was_taken_over_cannot_answer,
+        what_is_not_in_hand_is_taken_up_at_once,
+        the_past_is_told_when_it_is_over,
     }
 }

@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 use super::entity::{Entity, Model};
 use super::progress::{PENDING, UNDER_WAY};
-use super::{OPEN_PATIENCE, readiness, store, view};
+use super::{readiness, store, view};
 use crate::app::App;
 use crate::audience::import::{Import, Kind, Row};
 use crate::audience::store as audiences;
@@ -45,7 +45,7 @@ pub async fn create(
     }
     // A process that died while it served the call left nothing that is seen:
     // the answer is written with the campaign.
-    let slot = match app.requests.open(&who, "CreateCampaign", &request, OPEN_PATIENCE).await? {
+    let slot = match app.requests.open(&who, "CreateCampaign", &request).await? {
         Opened::Repeat(answer) => return Ok(answer),
         Opened::Interrupted(slot) | Opened::New(slot) => slot,
     };

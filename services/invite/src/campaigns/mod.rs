@@ -10,8 +10,6 @@ pub mod store;
 pub mod try_one;
 pub mod watch;
 
-use std::time::Duration;
-
 use prost::Message as _;
 use sea_orm::{EntityTrait as _, Value};
 use service_kit::Time;
@@ -32,10 +30,6 @@ use self::state::Change;
 use crate::app::{App, sql};
 use crate::error::Error;
 use crate::targets::clip;
-
-/// How long a twin of a call may take that waits for other services: the
-/// longest deadline of those calls, and a little.
-pub const OPEN_PATIENCE: Duration = Duration::from_secs(310);
 
 /// A campaign as the wire shows it.
 pub fn view(model: &Model, counts: &Counts) -> Campaign {
@@ -97,7 +91,7 @@ pub async fn get(app: &App, who: &Identity, campaign_id: &str) -> Result<Campaig
 /// # Errors
 /// Those of its contract.
 pub async fn start(app: &App, who: Identity, request: StartCampaignRequest) -> Result<StartCampaignResponse, Error> {
-    let slot = match app.requests.open(&who, "StartCampaign", &request, OPEN_PATIENCE).await? {
+    let slot = match app.requests.open(&who, "StartCampaign", &request).await? {
         Opened::Repeat(answer) => return Ok(answer),
         Opened::Interrupted(slot) | Opened::New(slot) => slot,
     };
@@ -112,7 +106,7 @@ pub async fn start(app: &App, who: Identity, request: StartCampaignRequest) -> R
 /// # Errors
 /// Those of its contract.
 pub async fn resume(app: &App, who: Identity, request: ResumeCampaignRequest) -> Result<ResumeCampaignResponse, Error> {
-    let slot = match app.requests.open(&who, "ResumeCampaign", &request, OPEN_PATIENCE).await? {
+    let slot = match app.requests.open(&who, "ResumeCampaign", &request).await? {
         Opened::Repeat(answer) => return Ok(answer),
         Opened::Interrupted(slot) | Opened::New(slot) => slot,
     };

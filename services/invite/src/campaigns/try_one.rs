@@ -17,7 +17,7 @@ use tgmesh_proto::telegram::v1::{
 };
 use tonic::Status;
 
-use super::{OPEN_PATIENCE, readiness};
+use super::readiness;
 use crate::app::App;
 use crate::audience::import::listed;
 use crate::engine::outcome::{Verdict, judge};
@@ -34,7 +34,7 @@ const WAIT: Duration = Duration::from_secs(20);
 pub async fn test_invite(app: &App, who: Identity, request: TestInviteRequest) -> Result<TestInviteResponse, Error> {
     let chat = parse_chat(&request.chat).map_err(|error| Error::field("chat", error.to_string()))?.chat.to_string();
     let person = Person::parse(&request.user, Digits::Phone).map_err(|problem| Error::field("user", problem))?;
-    let (slot, interrupted) = match app.requests.open(&who, "TestInvite", &request, OPEN_PATIENCE).await? {
+    let (slot, interrupted) = match app.requests.open(&who, "TestInvite", &request).await? {
         Opened::Repeat(answer) => return Ok(answer),
         Opened::New(slot) => (slot, false),
         Opened::Interrupted(slot) => (slot, true),
