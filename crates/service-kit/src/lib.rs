@@ -20,6 +20,7 @@ pub mod service;
 pub mod shutdown;
 pub mod telemetry;
 pub mod trace;
+pub mod unserved;
 pub mod watch;
 
 pub use clock::{Clock, SharedClock, Time};

@@ -4,6 +4,7 @@ use sea_orm::DbErr;
 use service_kit::db::Db;
 use service_kit::paging::TokenError;
 use service_kit::requests::RequestError;
+use service_kit::unserved::Unserved;
 use tgmesh_proto::ErrorReason;
 use tgmesh_proto::invite::v1::campaign::State;
 use tgmesh_proto::status::status;
@@ -66,8 +67,8 @@ pub enum Error {
     #[error("the file cannot be used: {0}")]
     File(String),
     /// Part of the contract, and not served yet.
-    #[error("{0} is not served yet")]
-    NotImplemented(&'static str),
+    #[error(transparent)]
+    NotImplemented(#[from] Unserved),
     /// A page or resume token.
     #[error(transparent)]
     Token(#[from] TokenError),
@@ -144,7 +145,7 @@ impl From<Error> for Status {
             Error::CampaignBusy => plain(ErrorReason::CampaignBusy).build(),
             Error::Etag => plain(ErrorReason::EtagMismatch).build(),
             Error::File(problem) => plain(ErrorReason::FileInvalid).with("problem", problem).build(),
-            Error::NotImplemented(what) => plain(ErrorReason::NotImplemented).with("method", what).build(),
+            Error::NotImplemented(unserved) => unserved.into(),
             Error::Token(error) => error.into(),
             Error::Request(error) => error.to_status().unwrap_or_else(|| {
                 tracing::error!(%error, "the request store failed");
@@ -199,7 +200,7 @@ mod tests {
             (Error::CampaignBusy, ErrorReason::CampaignBusy),
             (Error::Etag, ErrorReason::EtagMismatch),
             (Error::File("binary".into()), ErrorReason::FileInvalid),
-            (Error::NotImplemented("GetDashboard"), ErrorReason::NotImplemented),
+            (Unserved::method("GetDashboard").into(), ErrorReason::NotImplemented),
             (Error::Token(TokenError::Page), ErrorReason::PageTokenInvalid),
             (Error::Token(TokenError::Resume), ErrorReason::ResumeTokenInvalid),
             (Error::Request(RequestError::Reused(uuid::Uuid::nil())), ErrorReason::RequestIdReused),

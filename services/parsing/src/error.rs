@@ -7,6 +7,7 @@ use service_kit::db::Db;
 use service_kit::paging::TokenError;
 use service_kit::requests::RequestError;
 use service_kit::server;
+use service_kit::unserved::Unserved;
 use tgmesh_proto::ErrorReason;
 use tgmesh_proto::parsing::v1::parse_task::State;
 use tonic::{Code, Status};
@@ -36,13 +37,8 @@ pub enum Error {
     #[error(transparent)]
     Request(RequestError),
     /// Part of the contract, and not served yet.
-    #[error("{what} is not served yet")]
-    NotImplemented {
-        /// The method.
-        method: &'static str,
-        /// What of it.
-        what: String,
-    },
+    #[error(transparent)]
+    NotImplemented(#[from] Unserved),
     /// The integration service answered with an error.
     #[error("the integration service refused: {}", .0.message())]
     Integration(Box<Status>),
@@ -79,7 +75,7 @@ impl Error {
             Self::Token(TokenError::Page) => ErrorReason::PageTokenInvalid,
             Self::Token(TokenError::Resume) | Self::Cursor => ErrorReason::ResumeTokenInvalid,
             Self::Request(RequestError::Reused(_)) => ErrorReason::RequestIdReused,
-            Self::NotImplemented { .. } => ErrorReason::NotImplemented,
+            Self::NotImplemented(_) => ErrorReason::NotImplemented,
             Self::Integration(status) => tgmesh_proto::status::reason(status)?,
             Self::Request(_) | Self::Stored(_) => ErrorReason::Internal,
             // Whether it is unreachable or refused is decided with its name at hand.
@@ -141,7 +137,7 @@ impl From<Failure<'_>> for Status {
                 builder.with("field", "cursor").violation("cursor", "is not one of this task's results").build()
             }
             Error::Request(error) => error.to_status().unwrap_or_else(server::internal),
-            Error::NotImplemented { method, .. } => builder.with("method", method).build(),
+            Error::NotImplemented(unserved) => unserved.into(),
             Error::Integration(status) => *status,
             Error::Stored(what) => {
                 tracing::error!(what, "a stored value cannot be read");
@@ -214,7 +210,7 @@ mod tests {
                 Some(("request_id", "00000000-0000-0000-0000-000000000005")),
             ),
             (
-                Error::NotImplemented { method: "EraseContact", what: "EraseContact".to_owned() },
+                Unserved::method("EraseContact").into(),
                 ErrorReason::NotImplemented,
                 Code::Unimplemented,
                 Some(("method", "EraseContact")),

@@ -105,6 +105,13 @@ impl Refusal {
         }
     }
 
+    /// What is not served yet, when that is why: the method, of a part also its field and value.
+    pub fn unserved(&self) -> Option<String> {
+        let names = ["method", "field", "value"].into_iter().filter_map(|key| self.metadata.get(key));
+        (self.reason == Some(ErrorReason::NotImplemented))
+            .then(|| names.map(String::as_str).collect::<Vec<_>>().join(" "))
+    }
+
     /// What is not as the catalogue says: code, domain, and metadata that always come.
     pub fn faults(&self) -> Vec<String> {
         let Some(reason) = self.reason else { return vec![format!("{self:?} is not of the catalogue")] };

@@ -147,9 +147,8 @@ async fn is_served(stage: &Stage, method: &MethodDescriptor) -> bool {
     let request = requests::valid(&method.input());
     let answer = stage.world.call(method, vec![recipes::encode(&request)], Some(&token), enough(method)).await;
     !answer.is_err_and(|status| {
-        let refusal = Refusal::of(&status);
         // A part of a served method may be missing: then it is the part that is named.
-        refusal.reason == Some(ErrorReason::NotImplemented) && refusal.metadata["method"] == method.name()
+        Refusal::of(&status).unserved().is_some_and(|unserved| unserved == method.name())
     })
 }
 

@@ -1,11 +1,11 @@
 //! Files of people: bytes in, rows out, in pieces and in constant memory.
 
+use service_kit::unserved::Unserved;
 use tgmesh_proto::invite::v1::AudienceFormat;
 
 use super::decode::Decoder;
 use super::import::Row;
 use super::records::{Record, Splitter};
-use crate::error::Error;
 use crate::targets::{Digits, Person, clip};
 
 /// What a column holds.
@@ -69,8 +69,8 @@ enum Layout {
 /// Which format a file has, by what was said, else by its name.
 ///
 /// # Errors
-/// `NotImplemented` for those that are not served yet.
-pub fn format(said: AudienceFormat, file_name: &str) -> Result<AudienceFormat, Error> {
+/// What is not served yet of `method`.
+pub fn format(method: &'static str, said: AudienceFormat, file_name: &str) -> Result<AudienceFormat, Unserved> {
     let extension = file_name.rsplit_once('.').map(|(_, extension)| extension.to_ascii_lowercase());
     let format = match (said, extension.as_deref()) {
         (AudienceFormat::Unspecified, Some("txt")) => AudienceFormat::Txt,
@@ -80,12 +80,13 @@ pub fn format(said: AudienceFormat, file_name: &str) -> Result<AudienceFormat, E
         (AudienceFormat::Unspecified, _) => AudienceFormat::Csv,
         (said, _) => said,
     };
-    match format {
-        AudienceFormat::Csv | AudienceFormat::Txt => Ok(format),
-        AudienceFormat::Json => Err(Error::NotImplemented("an audience in JSON")),
-        AudienceFormat::Ndjson => Err(Error::NotImplemented("an audience in NDJSON")),
-        AudienceFormat::Xlsx | AudienceFormat::Unspecified => Err(Error::NotImplemented("an audience in XLSX")),
-    }
+    let name = match format {
+        AudienceFormat::Csv | AudienceFormat::Txt => return Ok(format),
+        AudienceFormat::Json => "JSON",
+        AudienceFormat::Ndjson => "NDJSON",
+        AudienceFormat::Xlsx | AudienceFormat::Unspecified => "XLSX",
+    };
+    Err(Unserved::value(method, "header.format", name))
 }
 
 /// A file being read.
@@ -305,11 +306,13 @@ mod tests {
     #[test]
     fn formats_come_from_the_name_unless_said() {
         use AudienceFormat::{Csv, Json, Txt, Unspecified};
-        assert_eq!(format(Unspecified, "people.TXT").unwrap(), Txt);
-        assert_eq!(format(Unspecified, "people").unwrap(), Csv);
-        assert_eq!(format(Csv, "people.txt").unwrap(), Csv);
-        for (said, name) in [(Json, ""), (Unspecified, "a.xlsx"), (Unspecified, "a.ndjson")] {
-            assert!(matches!(format(said, name), Err(Error::NotImplemented(_))));
+        assert_eq!(format("M", Unspecified, "people.TXT").unwrap(), Txt);
+        assert_eq!(format("M", Unspecified, "people").unwrap(), Csv);
+        assert_eq!(format("M", Csv, "people.txt").unwrap(), Csv);
+        for (said, name, value) in
+            [(Json, "", "JSON"), (Unspecified, "a.xlsx", "XLSX"), (Unspecified, "a.ndjson", "NDJSON")]
+        {
+            assert_eq!(format("M", said, name), Err(Unserved::value("M", "header.format", value)));
         }
     }
 

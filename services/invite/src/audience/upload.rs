@@ -72,7 +72,7 @@ pub async fn upload(
         })
     });
     let header: UploadHeader = header(&mut parts).await?;
-    let format = format(header.format(), &header.file_name)?;
+    let format = format("UploadAudience", header.format(), &header.file_name)?;
     let mut import = Import::begin(app.clone(), who.workspace_id, Kind::Upload, 0).await?;
     let read = read(&app, format, &mut parts, &mut import).await;
     let kept = match read {
@@ -148,7 +148,7 @@ pub async fn validate(
         })
     });
     let header = header(&mut parts).await?;
-    let format = format(header.format(), &header.file_name)?;
+    let format = format("ValidateAudience", header.format(), &header.file_name)?;
     let mut import = Import::begin(app.clone(), who.workspace_id, Kind::Upload, PREVIEW).await?;
     let read = read(&app, format, &mut parts, &mut import).await;
     import.discard().await?;

@@ -6,6 +6,7 @@ use sea_orm::{ActiveModelTrait as _, EntityTrait as _, IntoActiveModel as _};
 use service_kit::address::parse_chat;
 use service_kit::identity::{Acting, Identity};
 use service_kit::requests::{Opened, Slot};
+use service_kit::unserved::Unserved;
 use tgmesh_proto::invite::v1::audience::Source;
 use tgmesh_proto::invite::v1::campaign::State;
 use tgmesh_proto::invite::v1::{
@@ -27,6 +28,7 @@ use crate::audience::store as audiences;
 use crate::error::Error;
 use crate::targets::{Digits, Person, clip};
 
+const METHOD: &str = "CreateCampaign";
 /// Times that a stream of results is taken up again where it broke.
 const RESUMES: usize = 3;
 
@@ -45,7 +47,7 @@ pub async fn create(
     }
     // A process that died while it served the call left nothing that is seen:
     // the answer is written with the campaign.
-    let slot = match app.requests.open(&who, "CreateCampaign", &request).await? {
+    let slot = match app.requests.open(&who, METHOD, &request).await? {
         Opened::Repeat(answer) => return Ok(answer),
         Opened::Interrupted(slot) | Opened::New(slot) => slot,
     };
@@ -59,21 +61,21 @@ pub async fn create(
 /// Refuses what is wrong or not served yet; answers the chat's normal form.
 fn check(request: &CreateCampaignRequest) -> Result<String, Error> {
     if request.kind() == CampaignKind::DirectMessage {
-        return Err(Error::NotImplemented("a campaign of direct messages"));
+        return Err(Unserved::value(METHOD, "kind", "DIRECT_MESSAGE").into());
     }
     let CampaignOptions { add_contact, fallback_message, max_per_day, quiet_hours, stop_rules } =
         request.options.clone().unwrap_or_default();
-    for (set, what) in [
-        (add_contact, "the option add_contact"),
-        (fallback_message, "the option fallback_message"),
-        (max_per_day != 0, "the option max_per_day"),
-        (quiet_hours.is_some(), "the option quiet_hours"),
-        (stop_rules.is_some(), "the option stop_rules"),
+    for (set, field) in [
+        (add_contact, "options.add_contact"),
+        (fallback_message, "options.fallback_message"),
+        (max_per_day != 0, "options.max_per_day"),
+        (quiet_hours.is_some(), "options.quiet_hours"),
+        (stop_rules.is_some(), "options.stop_rules"),
         (request.schedule_time.is_some(), "schedule_time"),
-        (!request.template.is_empty(), "a template"),
+        (!request.template.is_empty(), "template"),
     ] {
         if set {
-            return Err(Error::NotImplemented(what));
+            return Err(Unserved::field(METHOD, field).into());
         }
     }
     if request.chat.trim().is_empty() {

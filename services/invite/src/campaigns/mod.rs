@@ -15,6 +15,7 @@ use sea_orm::{EntityTrait as _, Value};
 use service_kit::Time;
 use service_kit::identity::Identity;
 use service_kit::requests::{Claim, Opened, Slot};
+use service_kit::unserved::Unserved;
 use tgmesh_proto::invite::v1::{
     Campaign, CampaignKind, CampaignOptions, CancelCampaignRequest, CancelCampaignResponse, CheckReadinessRequest,
     CheckReadinessResponse, DeleteCampaignRequest, DeleteCampaignResponse, PauseCampaignRequest, PauseCampaignResponse,
@@ -228,10 +229,10 @@ pub async fn update(
     for path in &mask {
         match path.as_str() {
             "name" | "description" | "priority" => {}
-            "chat" => return Err(Error::NotImplemented("changing a campaign's chat")),
-            "template" => return Err(Error::NotImplemented("a template")),
-            "options" => return Err(Error::NotImplemented("changing a campaign's options")),
-            "schedule_time" => return Err(Error::NotImplemented("schedule_time")),
+            "chat" => return Err(Unserved::field("UpdateCampaign", "chat").into()),
+            "template" => return Err(Unserved::field("UpdateCampaign", "template").into()),
+            "options" => return Err(Unserved::field("UpdateCampaign", "options").into()),
+            "schedule_time" => return Err(Unserved::field("UpdateCampaign", "schedule_time").into()),
             _ => return Err(Error::field("update_mask", format!("{} is no field that can be changed", clip(path)))),
         }
     }
@@ -296,7 +297,7 @@ pub async fn check_readiness(
     request: &CheckReadinessRequest,
 ) -> Result<CheckReadinessResponse, Error> {
     if request.kind() == CampaignKind::DirectMessage {
-        return Err(Error::NotImplemented("readiness for direct messages"));
+        return Err(Unserved::value("CheckReadiness", "kind", "DIRECT_MESSAGE").into());
     }
     let link = service_kit::address::parse_chat(&request.chat);
     let link = link.map_err(|error| Error::field("chat", error.to_string()))?;

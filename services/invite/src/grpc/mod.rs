@@ -8,6 +8,7 @@ use std::sync::Arc;
 use futures_util::Stream;
 use service_kit::identity::Identity;
 use service_kit::server::detached;
+use service_kit::unserved::Unserved;
 use service_kit::watch::WatchStream;
 use tgmesh_proto::invite::v1::invite_service_server::InviteService;
 use tgmesh_proto::invite::v1::*;
@@ -52,7 +53,7 @@ impl Api {
 }
 
 fn later<T>(method: &'static str) -> Answer<T> {
-    Err(Error::NotImplemented(method).into())
+    Err(Unserved::method(method).into())
 }
 
 #[tonic::async_trait]

@@ -8,6 +8,7 @@ use futures_util::Stream;
 use futures_util::stream::try_unfold;
 use service_kit::Time;
 use service_kit::db::Db;
+use service_kit::unserved::Unserved;
 use tgmesh_proto::parsing::v1::ExportResultsResponse;
 use tgmesh_proto::parsing::v1::export_results_request::Format;
 use tgmesh_proto::telegram::v1::Chat;
@@ -61,27 +62,45 @@ struct Export {
     rest: Vec<u8>,
 }
 
+/// How a file of some format is written.
+pub struct Kind {
+    writer: Box<dyn Writer>,
+    extension: &'static str,
+    media_type: &'static str,
+}
+
+impl Kind {
+    /// Of a format.
+    ///
+    /// # Errors
+    /// When it is not served yet.
+    pub fn of(format: Format) -> Result<Self, Unserved> {
+        let (writer, extension, media_type): (Box<dyn Writer>, _, _) = match format {
+            Format::Csv => (Box::new(csv::Csv), "csv", "text/csv; charset=utf-8"),
+            Format::Ndjson => (Box::new(ndjson::Ndjson), "ndjson", "application/x-ndjson"),
+            Format::Unspecified | Format::Json | Format::Xlsx => {
+                let name = format.as_str_name().trim_start_matches("FORMAT_");
+                return Err(Unserved::value("ExportResults", "format", name));
+            }
+        };
+        Ok(Self { writer, extension, media_type })
+    }
+}
+
 /// A file of what a task has found by now.
 pub fn export(
     db: Db,
     task: &Task,
-    format: Format,
+    kind: Kind,
     now: Time,
-) -> Result<impl Stream<Item = Result<ExportResultsResponse, Error>> + Send + use<>, Error> {
-    let (writer, extension, media_type): (Box<dyn Writer>, _, _) = match format {
-        Format::Csv => (Box::new(csv::Csv), "csv", "text/csv; charset=utf-8"),
-        Format::Ndjson => (Box::new(ndjson::Ndjson), "ndjson", "application/x-ndjson"),
-        Format::Unspecified | Format::Json | Format::Xlsx => {
-            let name = format.as_str_name().trim_start_matches("FORMAT_");
-            return Err(Error::NotImplemented { method: "ExportResults", what: format!("the format {name}") });
-        }
-    };
+) -> impl Stream<Item = Result<ExportResultsResponse, Error>> + Send + use<> {
+    let Kind { writer, extension, media_type } = kind;
     let name = file_name(task.chat().as_ref(), task.id, now, extension);
     let mut rest = Vec::with_capacity(PIECE * 2);
     writer.begin(&mut rest);
     let head = Some((name, media_type));
     let export = Export { db, owner: task.workspace_id, task_id: task.id, writer, head, after: Some(0), rest };
-    Ok(try_unfold(export, next))
+    try_unfold(export, next)
 }
 
 /// The next piece, and what is left.

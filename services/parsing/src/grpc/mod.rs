@@ -16,6 +16,7 @@ use service_kit::paging::Tokens;
 use service_kit::requests::Requests;
 use service_kit::service::Dependencies;
 use service_kit::shutdown::Shutdown;
+use service_kit::unserved::Unserved;
 use service_kit::watch::WatchStream;
 use tgmesh_proto::lease::v1::Priority;
 use tgmesh_proto::parsing::v1 as wire;
@@ -74,10 +75,10 @@ impl Parsing {
     fn status(&self, error: impl Into<Error>) -> Status {
         Failure { db: &self.db, error: error.into() }.into()
     }
+}
 
-    fn not_served<T>(&self, method: &'static str) -> Result<T, Status> {
-        Err(self.status(Error::NotImplemented { method, what: method.to_owned() }))
-    }
+fn not_served<T>(method: &'static str) -> Result<T, Status> {
+    Err(Unserved::method(method).into())
 }
 
 /// An id; the contract's rules have shown that it is one.
@@ -114,7 +115,7 @@ impl ParsingService for Parsing {
         &self,
         _: Request<wire::SearchCommunitiesRequest>,
     ) -> Result<Response<Self::SearchCommunitiesStream>, Status> {
-        self.not_served("SearchCommunities")
+        not_served("SearchCommunities")
     }
 
     async fn create_parse_tasks(
@@ -261,6 +262,6 @@ impl ParsingService for Parsing {
         &self,
         _: Request<wire::EraseContactRequest>,
     ) -> Result<Response<wire::EraseContactResponse>, Status> {
-        self.not_served("EraseContact")
+        not_served("EraseContact")
     }
 }

@@ -73,9 +73,10 @@ impl Parsing {
         who: &Identity,
         request: &wire::ExportResultsRequest,
     ) -> Result<Answers<wire::ExportResultsResponse>, Error> {
+        let kind = export::Kind::of(request.format())?;
         let task = self.tasks.get(who, id(&request.parse_task_id)).await?;
         let db = self.db.clone();
-        let pieces = export::export(self.db.clone(), &task, request.format(), self.clock.now())?;
+        let pieces = export::export(self.db.clone(), &task, kind, self.clock.now());
         Ok(pieces.map_err(move |error| Failure { db: &db, error }.into()).boxed())
     }
 }

@@ -15,6 +15,7 @@ use service_kit::address::parse_chat;
 use service_kit::clock::new_id;
 use service_kit::db::Db;
 use service_kit::requests::{Claim, Requests};
+use service_kit::unserved::Unserved;
 use service_kit::{Identity, SharedClock};
 use tgmesh_proto::WithRequestId;
 use tgmesh_proto::lease::v1::Priority;
@@ -59,7 +60,7 @@ impl Order {
         }
         if !is_served(self.kind) {
             let kind = self.kind.as_str_name().trim_start_matches("PARSE_KIND_");
-            return Err(Error::NotImplemented { method: "CreateParseTasks", what: format!("a task of kind {kind}") });
+            return Err(Unserved::value("CreateParseTasks", "kind", kind).into());
         }
         Ok(())
     }
@@ -296,7 +297,7 @@ pub mod tests {
     #[test]
     fn kinds_that_are_not_served_say_so() {
         for kind in [ParseKind::Commenters, ParseKind::Reactors, ParseKind::Messages] {
-            assert!(matches!(order(kind, &["@rustberlin"]).check(), Err(Error::NotImplemented { .. })), "{kind:?}");
+            assert!(matches!(order(kind, &["@rustberlin"]).check(), Err(Error::NotImplemented(_))), "{kind:?}");
         }
         assert!(order(ParseKind::MessageAuthors, &["@rustberlin"]).check().is_ok());
     }

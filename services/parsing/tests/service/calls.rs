@@ -86,7 +86,9 @@ async fn what_is_not_served_says_so(database: TestDatabase) -> anyhow::Result<()
     let (_world, _running, mut user, id) = completed(database, 3).await?;
     for kind in [ParseKind::Commenters, ParseKind::Reactors, ParseKind::Messages] {
         let failure = refused(user.client.create_parse_tasks(user.order(kind)).await, ErrorReason::NotImplemented);
-        assert_eq!(failure.metadata.get("method").map(String::as_str), Some("CreateParseTasks"));
+        let named = ["method", "field", "value"].map(|key| failure.metadata[key].as_str());
+        let value = kind.as_str_name().trim_start_matches("PARSE_KIND_");
+        assert_eq!(named, ["CreateParseTasks", "kind", value]);
     }
     let search = wire::SearchCommunitiesRequest { keywords: vec!["rust".into()] };
     refused(user.client.search_communities(search).await, ErrorReason::NotImplemented);
