@@ -20,7 +20,7 @@ use crate::{launch, network};
 pub enum Break {
     /// Somebody is invited a second time.
     Twice,
-    /// Accounts do not wait between two invites.
+    /// Accounts wait too short a time between two invites.
     Limit,
     /// An account is on two connections at once.
     SecondConnection,

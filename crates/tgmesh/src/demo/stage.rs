@@ -133,8 +133,9 @@ impl Stage {
 
 fn limits(policy: &Policy, rule: Option<Break>) -> Limits {
     let interval = if rule == Some(Break::Limit) {
-        // The rule that is broken on purpose: accounts do not wait between two invites.
-        Range { shortest: std::time::Duration::ZERO, longest: std::time::Duration::ZERO }
+        // The rule that is broken on purpose: accounts wait a third less than they must.
+        let interval = policy.shortest_interval * 2 / 3;
+        Range { shortest: interval, longest: interval }
     } else {
         Range { shortest: policy.shortest_interval, longest: policy.longest_interval }
     };
