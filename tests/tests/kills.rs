@@ -218,7 +218,7 @@ fn a_step_of_a_login_that_was_not_written_down_is_made_again() {
     run(login_settings(), async |stage| {
         let id = FIRST_SECRET;
         for (id, at, left) in
-            [(id, moved("NEW.state = 2"), State::CodeRequired), (id + 1, answered, State::PasswordRequired)]
+            [(id, moved("NEW.state = 2"), State::CodeRequired), (id + 1, answered, State::CodeRequired)]
         {
             let login = login::begin(stage, id).await?;
             let request = login::code(stage, id, &login).await?;
@@ -227,7 +227,7 @@ fn a_step_of_a_login_that_was_not_written_down_is_made_again() {
             login::go_on(stage, &login, &request.code, left).await?;
         }
         for (id, at, left) in
-            [(id + 2, moved("NEW.state = 4"), State::PasswordRequired), (id + 3, answered, State::Completed)]
+            [(id + 2, moved("NEW.state = 4"), State::PasswordRequired), (id + 3, answered, State::PasswordRequired)]
         {
             let login = login::begin(stage, id).await?;
             let login = login::enter(stage, &login::code(stage, id, &login).await?).await?;

@@ -86,6 +86,9 @@ impl Error {
 
     /// A failure of the database.
     pub fn database(db: &Db, error: &DbErr) -> Self {
+        if matches!(error, DbErr::RecordNotUpdated) {
+            return Self::plain(ErrorReason::Conflict, "another process has taken the call over");
+        }
         Self::Status(Box::new(server::database(db, error)))
     }
 

@@ -5,6 +5,7 @@
 mod common;
 
 mod accounts;
+mod interrupted;
 mod logins;
 mod telegram;
 

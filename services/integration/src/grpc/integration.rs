@@ -94,7 +94,9 @@ impl IntegrationService for IntegrationGrpc {
     async fn get_login(&self, request: Request<pb::GetLoginRequest>) -> Reply<pb::GetLoginResponse> {
         let who = Identity::of(&request)?;
         let row = logins::get(&self.core, who.workspace_id, parse_id(&request.get_ref().login_id)).await?;
-        Ok(Response::new(pb::GetLoginResponse { login: Some(logins::show(&self.core, &row).await?) }))
+        Ok(Response::new(pb::GetLoginResponse {
+            login: Some(logins::show(&self.core, self.core.db.conn(), &row).await?),
+        }))
     }
 
     type StartQrLoginStream = Answers<pb::StartQrLoginResponse>;

@@ -71,7 +71,7 @@ pub async fn import(
     }
     let slot = match take(core, who, "ImportSessions", request).await? {
         Taken::Repeat(answer) => return Ok(answer),
-        Taken::Go(slot) => slot,
+        Taken::Go { slot, .. } => slot,
     };
     let result = async {
         let mut seen = HashSet::new();

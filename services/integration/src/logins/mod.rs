@@ -1,8 +1,9 @@
 //! Logins: durable steps that survive a restart between them.
 //!
-//! Each step's result is stored before it is answered. A login holds the one
-//! connection that its key has; the session becomes an account's in the same
-//! transaction that ends the login. A login that is given up is logged out, in
+//! Each step's answer is stored in the transaction of its effect. A login holds
+//! the one connection that its key has; the session becomes an account's in the
+//! same transaction that ends the login. What a step did at Telegram before it
+//! was interrupted, the key tells. A login that is given up is logged out, in
 //! case Telegram had authorised its key.
 
 pub mod import;
@@ -12,6 +13,7 @@ mod qr;
 pub mod store;
 
 use sea_orm::ActiveValue::Set;
+use sea_orm::ConnectionTrait;
 use service_kit::Time;
 use service_kit::address::mask_phone;
 use service_kit::db::Tx;
@@ -24,7 +26,7 @@ use tgmesh_proto::{ErrorReason, WithRequestId};
 use uuid::Uuid;
 
 use crate::accounts::{self, connect};
-use crate::connections::{LineId, SessionKey};
+use crate::connections::{CallError, LineId, SessionKey};
 use crate::core::{Core, login_context};
 use crate::entity::login;
 use crate::error::{Error, Result};
@@ -67,9 +69,9 @@ impl Secrets {
 ///
 /// # Errors
 /// When the database fails.
-pub async fn show(core: &Core, row: &login::Model) -> Result<pb::Login> {
+pub async fn show(core: &Core, conn: &impl ConnectionTrait, row: &login::Model) -> Result<pb::Login> {
     let account = match row.account_id {
-        Some(id) => accounts::store::find(core.db.conn(), row.workspace_id, id)
+        Some(id) => accounts::store::find(conn, row.workspace_id, id)
             .await
             .map_err(|error| core.failed(&error))?
             .map(|found| accounts::show(core, &found)),
@@ -113,7 +115,7 @@ pub async fn get(core: &Core, workspace: Uuid, id: Uuid) -> Result<login::Model>
 pub async fn cancel(core: &Core, who: &Identity, request: &pb::CancelLoginRequest) -> Result<pb::CancelLoginResponse> {
     let slot = match take(core, who, "CancelLogin", request).await? {
         Taken::Repeat(answer) => return Ok(answer),
-        Taken::Go(slot) => slot,
+        Taken::Go { slot, .. } => slot,
     };
     let result = async {
         let row = get(core, who.workspace_id, accounts::parse_id(&request.login_id)).await?;
@@ -126,7 +128,7 @@ pub async fn cancel(core: &Core, who: &Identity, request: &pb::CancelLoginReques
         }
         let mut ended = row.clone();
         ended.state = State::Cancelled as i32;
-        let answer = pb::CancelLoginResponse { login: Some(show(core, &ended).await?) };
+        let answer = pb::CancelLoginResponse { login: Some(show(core, &*tx, &ended).await?) };
         slot.answer(&*tx, &answer).await.map_err(|error| core.failed(&error))?;
         core.commit(tx).await?;
         Ok((row.id, answer))
@@ -170,9 +172,48 @@ async fn give_up(core: &Core, tx: &Tx, row: &login::Model, end: login::ActiveMod
     Ok(ended)
 }
 
+/// A step's effect, not committed yet: its answer belongs into the same transaction.
+struct Moved {
+    tx: Tx,
+    /// The login after the step.
+    row: login::Model,
+}
+
+impl Moved {
+    /// Notes that a login which is in one of these states moves on.
+    async fn on(core: &Core, tx: Tx, row: &login::Model, from: &[i32], change: login::ActiveModel) -> Result<Self> {
+        if !store::advance(&*tx, row.id, from, change).await.map_err(|error| core.failed(&error))? {
+            return Err(Error::plain(ErrorReason::Conflict, "the login moved on meanwhile"));
+        }
+        let row = store::find(&*tx, row.workspace_id, row.id).await.map_err(|error| core.failed(&error))?;
+        Ok(Self { tx, row: row.ok_or_else(|| Error::internal("a login vanished"))? })
+    }
+
+    /// The login as the contract writes it.
+    async fn show(&self, core: &Core) -> Result<pb::Login> {
+        show(core, &*self.tx, &self.row).await
+    }
+
+    /// Stores the answer, and commits both.
+    async fn answer<R: prost::Message>(self, core: &Core, slot: &Slot, answer: &R) -> Result<()> {
+        slot.answer(&*self.tx, answer).await.map_err(|error| core.failed(&error))?;
+        self.commit(core).await
+    }
+
+    async fn commit(self, core: &Core) -> Result<()> {
+        let Self { tx, row } = self;
+        core.commit(tx).await?;
+        match row.account_id {
+            Some(account) => connect::adopted(core, row.workspace_id, account).await,
+            None => core.changed(row.workspace_id),
+        }
+        Ok(())
+    }
+}
+
 /// Makes the login's session an account's. The login's own connection is closed
 /// before anybody else can open one with its key.
-async fn finish(core: &Core, who: &Identity, row: &login::Model, profile: &Profile) -> Result<login::Model> {
+async fn finish(core: &Core, who: &Identity, row: &login::Model, profile: &Profile) -> Result<Moved> {
     let sealed = row.sealed.as_ref().ok_or_else(|| wrong_state(row))?;
     let secrets = Secrets::open(&core.sealer, row.id, sealed)?;
     core.connections.close(LineId::Login(row.id)).await;
@@ -181,13 +222,7 @@ async fn finish(core: &Core, who: &Identity, row: &login::Model, profile: &Profi
         Ok(account) => {
             let mut change = store::end(State::Completed);
             change.account_id = Set(Some(account));
-            if !store::advance(&*tx, row.id, &store::LIVE, change).await.map_err(|error| core.failed(&error))? {
-                return Err(Error::plain(ErrorReason::Conflict, "the login moved on meanwhile"));
-            }
-            let done = store::find(&*tx, row.workspace_id, row.id).await.map_err(|error| core.failed(&error))?;
-            core.commit(tx).await?;
-            connect::adopted(core, who.workspace_id, account).await;
-            done.ok_or_else(|| Error::internal("a login vanished"))
+            Moved::on(core, tx, row, &store::LIVE, change).await
         }
         Err(error) => {
             drop(tx);
@@ -199,12 +234,42 @@ async fn finish(core: &Core, who: &Identity, row: &login::Model, profile: &Profi
     }
 }
 
+/// Goes on from what a step did at Telegram before its answer was lost: the
+/// login's key is authorised, or may go on to the password. `None` when the
+/// step had no effect, or Telegram cannot be asked.
+async fn found(core: &Core, who: &Identity, row: &login::Model) -> Result<Option<Moved>> {
+    match auth(core, row.id).who_am_i().await {
+        Ok(Some(profile)) => finish(core, who, row, &profile).await.map(Some),
+        // Only a key that owes the password is told about it.
+        Err(CallError::Rpc(_)) if row.state != State::PasswordRequired as i32 => {
+            match password::required(core, row).await {
+                Err(error) if error.reason() != ErrorReason::Conflict => Ok(None),
+                moved => moved.map(Some),
+            }
+        }
+        _ => Ok(None),
+    }
+}
+
+/// Ends a login that Telegram has no more to do with; says why it failed.
+async fn refuse(core: &Core, row: &login::Model, error: Error) -> Result<Moved> {
+    match error.reason() {
+        reason @ (ErrorReason::PhoneNumberBanned | ErrorReason::LoginSignUpRequired) => fail(core, row, reason).await?,
+        ErrorReason::LoginExpired => end(core, row, store::end(State::Expired)).await?,
+        _ => {}
+    }
+    Err(error)
+}
+
 /// Ends a login that cannot succeed.
 async fn fail(core: &Core, row: &login::Model, reason: ErrorReason) -> Result<()> {
+    let change = login::ActiveModel { failure_reason: Set(reason.as_reason().to_owned()), ..store::end(State::Failed) };
+    end(core, row, change).await
+}
+
+async fn end(core: &Core, row: &login::Model, change: login::ActiveModel) -> Result<()> {
     let tx = core.begin().await?;
-    let mut end = store::end(State::Failed);
-    end.failure_reason = Set(reason.as_reason().to_owned());
-    give_up(core, &tx, row, end).await?;
+    give_up(core, &tx, row, change).await?;
     core.commit(tx).await?;
     core.connections.close(LineId::Login(row.id)).await;
     core.ended.notify_one();
@@ -215,12 +280,6 @@ async fn fail(core: &Core, row: &login::Model, reason: ErrorReason) -> Result<()
 /// The calls of a login.
 fn auth(core: &Core, id: Uuid) -> Auth<'_> {
     Auth { connections: &core.connections, line: LineId::Login(id), settings: &core.settings }
-}
-
-/// Whom the login's key is authorised for already: the answer to a step may
-/// have been lost after it took effect.
-async fn authorised(core: &Core, id: Uuid) -> Option<Profile> {
-    auth(core, id).who_am_i().await.ok().flatten()
 }
 
 fn wrong_state(row: &login::Model) -> Error {
@@ -235,7 +294,11 @@ fn wrong_state(row: &login::Model) -> Error {
 /// A call whose effect is at Telegram: repeated, or to be made.
 enum Taken<R> {
     Repeat(R),
-    Go(Slot),
+    Go {
+        slot: Slot,
+        /// It was begun before: what it did at Telegram is not known here.
+        again: bool,
+    },
 }
 
 /// Takes a step of a login. One that was interrupted is made again: steps of a
@@ -248,7 +311,8 @@ where
     let opened = core.requests.open(who, method, request).await;
     Ok(match opened.map_err(|error| Error::request(&core.db, error))? {
         Opened::Repeat(answer) => Taken::Repeat(answer),
-        Opened::New(slot) | Opened::Interrupted(slot) => Taken::Go(slot),
+        Opened::New(slot) => Taken::Go { slot, again: false },
+        Opened::Interrupted(slot) => Taken::Go { slot, again: true },
     })
 }
 

@@ -7,30 +7,25 @@ use tgmesh_proto::ErrorReason;
 use tgmesh_proto::integration::v1 as pb;
 use tgmesh_proto::integration::v1::login::State;
 
-use super::{Taken, auth, authorised, finish, settle, show, store, take, wrong_state};
+use super::{Moved, Taken, auth, finish, found, refuse, settle, take, wrong_state};
 use crate::accounts::parse_id;
 use crate::core::Core;
 use crate::entity::login;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::telegram::auth::{SignIn, sign_up_required};
 
 /// Most characters of a hint that are kept.
 const HINT: usize = 256;
 
 /// Notes that a login needs the password, with the user's hint at it.
-pub(super) async fn required(core: &Core, row: &login::Model, from: State) -> Result<login::Model> {
+pub(super) async fn required(core: &Core, row: &login::Model) -> Result<Moved> {
     let hint = auth(core, row.id).password_hint().await?;
     let change = login::ActiveModel {
         state: Set(State::PasswordRequired as i32),
         password_hint: Set(hint.chars().take(HINT).collect()),
         ..Default::default()
     };
-    let moved = store::advance(core.db.conn(), row.id, &[from as i32], change).await;
-    if !moved.map_err(|error| core.failed(&error))? {
-        return Err(Error::plain(ErrorReason::Conflict, "the login moved on meanwhile"));
-    }
-    core.changed(row.workspace_id);
-    super::get(core, row.workspace_id, row.id).await
+    Moved::on(core, core.begin().await?, row, &[row.state], change).await
 }
 
 /// Enters the password.
@@ -42,35 +37,38 @@ pub async fn submit(
     who: &Identity,
     request: &pb::SubmitLoginPasswordRequest,
 ) -> Result<pb::SubmitLoginPasswordResponse> {
-    let slot = match take(core, who, "SubmitLoginPassword", request).await? {
+    let (slot, again) = match take(core, who, "SubmitLoginPassword", request).await? {
         Taken::Repeat(answer) => return Ok(answer),
-        Taken::Go(slot) => slot,
+        Taken::Go { slot, again } => (slot, again),
     };
     let result = async {
         let row = super::get(core, who.workspace_id, parse_id(&request.login_id)).await?;
         if row.state != State::PasswordRequired as i32 {
             return Err(wrong_state(&row));
         }
-        let row = check(core, who, row, &request.password.clone().into()).await?;
-        let answer = pb::SubmitLoginPasswordResponse { login: Some(show(core, &row).await?) };
-        slot.answer(core.db.conn(), &answer).await.map_err(|error| core.failed(&error))?;
+        let moved = match if again { found(core, who, &row).await? } else { None } {
+            Some(moved) => moved,
+            None => check(core, who, &row, &request.password.clone().into()).await?,
+        };
+        let answer = pb::SubmitLoginPasswordResponse { login: Some(moved.show(core).await?) };
+        moved.answer(core, &slot, &answer).await?;
         Ok(answer)
     };
     settle(core, result.await, &slot).await
 }
 
-async fn check(core: &Core, who: &Identity, row: login::Model, password: &SecretString) -> Result<login::Model> {
+async fn check(core: &Core, who: &Identity, row: &login::Model, password: &SecretString) -> Result<Moved> {
     match auth(core, row.id).check_password(password).await {
-        Ok(SignIn::Done(profile)) => finish(core, who, &row, &profile).await,
+        Ok(SignIn::Done(profile)) => finish(core, who, row, &profile).await,
         Ok(SignIn::PasswordNeeded | SignIn::SignUpRequired) => Err(sign_up_required()),
         Err(error) => {
             // The answer to an earlier try may have been lost after it took effect.
             if error.reason() != ErrorReason::LoginPasswordWrong
-                && let Some(profile) = authorised(core, row.id).await
+                && let Some(moved) = found(core, who, row).await?
             {
-                return finish(core, who, &row, &profile).await;
+                return Ok(moved);
             }
-            Err(error)
+            refuse(core, row, error).await
         }
     }
 }

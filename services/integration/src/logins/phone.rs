@@ -12,7 +12,7 @@ use tgmesh_proto::integration::v1::code_delivery::Channel;
 use tgmesh_proto::integration::v1::login::{Kind, State};
 use uuid::Uuid;
 
-use super::{Secrets, Taken, auth, authorised, fail, finish, settle, show, store, take, wrong_state};
+use super::{Moved, Secrets, Taken, auth, finish, found, refuse, settle, store, take, wrong_state};
 use crate::accounts::parse_id;
 use crate::connections::{LineId, SessionKey};
 use crate::core::Core;
@@ -35,7 +35,7 @@ pub async fn start(
     let phone = parse_phone(&request.phone).map_err(|error| Error::field("phone", error.to_string()))?;
     let slot = match take(core, who, "StartPhoneLogin", request).await? {
         Taken::Repeat(answer) => return Ok(answer),
-        Taken::Go(slot) => slot,
+        Taken::Go { slot, .. } => slot,
     };
     let result = begin(core, who, &phone, &slot).await;
     settle(core, result, &slot).await
@@ -53,19 +53,16 @@ async fn begin(core: &Core, who: &Identity, phone: &str, slot: &Slot) -> Result<
     }
     let key = new_session(core, core.connections.default_dc()).await?;
     let id = core.id();
-    insert(core, who, id, Kind::Phone, phone, &key, slot.request_id()).await?;
+    insert(core, who, id, (Kind::Phone, State::Unspecified), phone, &key, slot.request_id()).await?;
     match send_code(core, id, phone, key).await {
         Ok(Sent { secrets, code }) => {
-            let tx = core.begin().await?;
             let mut change = note(core, &code);
             change.state = Set(State::CodeRequired as i32);
             change.sealed = Set(Some(secrets.seal(&core.sealer, id)));
-            store::advance(&*tx, id, &[0], change).await.map_err(|error| core.failed(&error))?;
-            let row = store::find(&*tx, who.workspace_id, id).await.map_err(|error| core.failed(&error))?;
-            let row = row.ok_or_else(|| Error::internal("a login vanished"))?;
-            let answer = pb::StartPhoneLoginResponse { login: Some(show(core, &row).await?) };
-            slot.answer(&*tx, &answer).await.map_err(|error| core.failed(&error))?;
-            core.commit(tx).await?;
+            let row = super::get(core, who.workspace_id, id).await?;
+            let moved = Moved::on(core, core.begin().await?, &row, &[0], change).await?;
+            let answer = pb::StartPhoneLoginResponse { login: Some(moved.show(core).await?) };
+            moved.answer(core, slot, &answer).await?;
             Ok(answer)
         }
         Err(error) => {
@@ -131,51 +128,42 @@ pub async fn submit_code(
     who: &Identity,
     request: &pb::SubmitLoginCodeRequest,
 ) -> Result<pb::SubmitLoginCodeResponse> {
-    let slot = match take(core, who, "SubmitLoginCode", request).await? {
+    let (slot, again) = match take(core, who, "SubmitLoginCode", request).await? {
         Taken::Repeat(answer) => return Ok(answer),
-        Taken::Go(slot) => slot,
+        Taken::Go { slot, again } => (slot, again),
     };
     let result = async {
         let row = super::get(core, who.workspace_id, parse_id(&request.login_id)).await?;
         if row.state != State::CodeRequired as i32 {
             return Err(wrong_state(&row));
         }
-        let row = sign_in(core, who, row, request.code.trim()).await?;
-        let answer = pb::SubmitLoginCodeResponse { login: Some(show(core, &row).await?) };
-        slot.answer(core.db.conn(), &answer).await.map_err(|error| core.failed(&error))?;
+        let moved = match if again { found(core, who, &row).await? } else { None } {
+            Some(moved) => moved,
+            None => sign_in(core, who, &row, request.code.trim()).await?,
+        };
+        let answer = pb::SubmitLoginCodeResponse { login: Some(moved.show(core).await?) };
+        moved.answer(core, &slot, &answer).await?;
         Ok(answer)
     };
     settle(core, result.await, &slot).await
 }
 
-async fn sign_in(core: &Core, who: &Identity, row: login::Model, code: &str) -> Result<login::Model> {
-    let secrets = Secrets::open(&core.sealer, row.id, row.sealed.as_deref().ok_or_else(|| wrong_state(&row))?)?;
+async fn sign_in(core: &Core, who: &Identity, row: &login::Model, code: &str) -> Result<Moved> {
+    let secrets = Secrets::open(&core.sealer, row.id, row.sealed.as_deref().ok_or_else(|| wrong_state(row))?)?;
     let by_email = row.code_channel == Channel::Email as i32;
     match auth(core, row.id).sign_in(&row.phone, &secrets.code_hash, code, by_email).await {
-        Ok(SignIn::Done(profile)) => finish(core, who, &row, &profile).await,
-        Ok(SignIn::PasswordNeeded) => super::password::required(core, &row, State::CodeRequired).await,
-        Ok(SignIn::SignUpRequired) => {
-            fail(core, &row, ErrorReason::LoginSignUpRequired).await?;
-            Err(sign_up_required())
-        }
+        Ok(SignIn::Done(profile)) => finish(core, who, row, &profile).await,
+        Ok(SignIn::PasswordNeeded) => super::password::required(core, row).await,
+        Ok(SignIn::SignUpRequired) => refuse(core, row, sign_up_required()).await,
         Err(error) => {
-            // The answer to an earlier try may have been lost after it took effect.
+            // The answer to an earlier try may have been lost after it took
+            // effect: the code is used up then, and the key has gone on.
             if error.reason() != ErrorReason::LoginCodeInvalid
-                && let Some(profile) = authorised(core, row.id).await
+                && let Some(moved) = found(core, who, row).await?
             {
-                return finish(core, who, &row, &profile).await;
+                return Ok(moved);
             }
-            // Or the answer that demanded the password was lost: the code is used up, and the key
-            // may go on to the password.
-            if error.reason() == ErrorReason::LoginCodeExpired
-                && let Ok(row) = super::password::required(core, &row, State::CodeRequired).await
-            {
-                return Ok(row);
-            }
-            if matches!(error.reason(), ErrorReason::PhoneNumberBanned | ErrorReason::LoginSignUpRequired) {
-                fail(core, &row, error.reason()).await?;
-            }
-            Err(error)
+            refuse(core, row, error).await
         }
     }
 }
@@ -191,7 +179,7 @@ pub async fn resend(
 ) -> Result<pb::ResendLoginCodeResponse> {
     let slot = match take(core, who, "ResendLoginCode", request).await? {
         Taken::Repeat(answer) => return Ok(answer),
-        Taken::Go(slot) => slot,
+        Taken::Go { slot, .. } => slot,
     };
     let result = async {
         let row = super::get(core, who.workspace_id, parse_id(&request.login_id)).await?;
@@ -203,27 +191,20 @@ pub async fn resend(
         secrets.code_hash.clone_from(&code.hash);
         let mut change = note(core, &code);
         change.sealed = Set(Some(secrets.seal(&core.sealer, row.id)));
-        let tx = core.begin().await?;
-        let moved = store::advance(&*tx, row.id, &[State::CodeRequired as i32], change);
-        if !moved.await.map_err(|error| core.failed(&error))? {
-            return Err(Error::plain(ErrorReason::Conflict, "the login moved on meanwhile"));
-        }
-        let row = store::find(&*tx, who.workspace_id, row.id).await.map_err(|error| core.failed(&error))?;
-        let row = row.ok_or_else(|| Error::internal("a login vanished"))?;
-        let answer = pb::ResendLoginCodeResponse { login: Some(show(core, &row).await?) };
-        slot.answer(&*tx, &answer).await.map_err(|error| core.failed(&error))?;
-        core.commit(tx).await?;
+        let moved = Moved::on(core, core.begin().await?, &row, &[State::CodeRequired as i32], change).await?;
+        let answer = pb::ResendLoginCodeResponse { login: Some(moved.show(core).await?) };
+        moved.answer(core, &slot, &answer).await?;
         Ok(answer)
     };
     settle(core, result.await, &slot).await
 }
 
-/// Inserts a login that begins.
+/// Inserts a login that begins in a state; 0 while its code is being asked for.
 pub(super) async fn insert(
     core: &Core,
     who: &Identity,
     id: Uuid,
-    kind: Kind,
+    (kind, state): (Kind, State),
     phone: &str,
     key: &SessionKey,
     request_id: Uuid,
@@ -235,7 +216,7 @@ pub(super) async fn insert(
         workspace_id: Set(who.workspace_id),
         user_id: Set(who.user_id),
         kind: Set(kind as i32),
-        state: Set(0),
+        state: Set(state as i32),
         phone: Set(phone.to_owned()),
         live_phone: Set((!phone.is_empty()).then(|| phone.to_owned())),
         sealed: Set(Some(secrets.seal(&core.sealer, id))),

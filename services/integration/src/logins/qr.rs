@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use sea_orm::ActiveValue::Set;
 use service_kit::Time;
 use service_kit::identity::Identity;
 use tgmesh_proto::ErrorReason;
@@ -14,7 +13,7 @@ use tgmesh_proto::integration::v1::login::{Kind, State};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
-use super::{auth, finish, phone, show, store};
+use super::{auth, finish, phone, refuse, show, store};
 use crate::accounts::parse_id;
 use crate::connections::LineId;
 use crate::core::Core;
@@ -44,8 +43,8 @@ pub async fn start(
     let found = store::find_by_request(core.db.conn(), who.workspace_id, who.user_id, request_id)
         .await
         .map_err(|error| core.failed(&error))?;
-    let id = match found {
-        Some(row) if row.kind == Kind::Qr as i32 => row.id,
+    let (id, again) = match found {
+        Some(row) if row.kind == Kind::Qr as i32 => (row.id, true),
         Some(_) => {
             return Err(Error::plain(ErrorReason::RequestIdReused, "the request_id was used with another request")
                 .with("request_id", request_id));
@@ -53,27 +52,33 @@ pub async fn start(
         None => {
             let key = phone::new_session(&core, core.connections.default_dc()).await?;
             let id = core.id();
-            phone::insert(&core, &who, id, Kind::Qr, "", &key, request_id).await?;
-            let change = login::ActiveModel { state: Set(State::ScanRequired as i32), ..Default::default() };
-            store::advance(core.db.conn(), id, &[0], change).await.map_err(|error| core.failed(&error))?;
-            id
+            phone::insert(&core, &who, id, (Kind::Qr, State::ScanRequired), "", &key, request_id).await?;
+            (id, false)
         }
     };
     let (events, receiver) = mpsc::channel(1);
     tokio::spawn(async move {
-        if let Err(error) = play(&core, &who, id, &events).await {
+        if let Err(error) = play(&core, &who, id, again, &events).await {
             events.send(Err(error)).await.ok();
         }
     });
     Ok(receiver)
 }
 
-/// Shows the login until it has ended, or nobody looks any more.
-async fn play(core: &Core, who: &Identity, id: Uuid, events: &Events) -> Result<()> {
+/// Shows the login until it has ended, or nobody looks any more. What happened
+/// before it was begun `again`, its key tells: Telegram would only show another
+/// code.
+async fn play(core: &Core, who: &Identity, id: Uuid, mut again: bool, events: &Events) -> Result<()> {
     let mut shown: Option<(i32, Vec<u8>)> = None;
     loop {
         let row = super::get(core, who.workspace_id, id).await?;
         match State::try_from(row.state).unwrap_or_default() {
+            State::ScanRequired if again => {
+                again = false;
+                if let Some(moved) = over(super::found(core, who, &row).await)?.flatten() {
+                    moved.commit(core).await?;
+                }
+            }
             State::ScanRequired => {
                 let line = core.connections.events(LineId::Login(id));
                 let mut updates = line.updates;
@@ -129,24 +134,33 @@ async fn ask(core: &Core, who: &Identity, row: &login::Model) -> Result<Option<S
         phone::migrate(core, row.id, dc).await?;
         answer = auth(core, row.id).import_login_token(token).await;
     }
-    match answer {
-        Ok(QrAnswer::Show(token, expires)) => Ok(Some(Shown { token, expires })),
+    let moved = match answer {
+        Ok(QrAnswer::Show(token, expires)) => return Ok(Some(Shown { token, expires })),
         Ok(QrAnswer::Done(profile)) => {
             // Its key may have changed on the way.
             let row = super::get(core, row.workspace_id, row.id).await?;
-            finish(core, who, &row, &profile).await?;
-            Ok(None)
+            over(finish(core, who, &row, &profile).await)?
         }
-        Ok(QrAnswer::PasswordNeeded) => {
-            super::password::required(core, row, State::ScanRequired).await?;
-            Ok(None)
-        }
-        Ok(QrAnswer::Elsewhere(..)) => Err(Error::internal("telegram sends the login on and on")),
-        Err(error) if error.reason() == ErrorReason::TelegramUnavailable => {
+        Ok(QrAnswer::PasswordNeeded) => over(super::password::required(core, row).await)?,
+        Ok(QrAnswer::Elsewhere(..)) => return Err(Error::internal("telegram sends the login on and on")),
+        // A code that was scanned too late is followed by another.
+        Err(error) if matches!(error.reason(), ErrorReason::TelegramUnavailable | ErrorReason::LoginCodeExpired) => {
             core.clock.sleep(PAUSE).await;
-            Ok(None)
+            None
         }
-        Err(error) => Err(error),
+        Err(error) => return refuse(core, row, error).await.map(|_| None),
+    };
+    if let Some(moved) = moved {
+        moved.commit(core).await?;
+    }
+    Ok(None)
+}
+
+/// `None` when another call moved the login on: what it is now is read again.
+fn over<T>(moved: Result<T>) -> Result<Option<T>> {
+    match moved {
+        Err(error) if error.reason() == ErrorReason::Conflict => Ok(None),
+        moved => moved.map(Some),
     }
 }
 
@@ -162,6 +176,6 @@ async fn send(core: &Core, row: &login::Model, code: Option<&Shown>, events: &Ev
         }
         None => None,
     };
-    let event = pb::StartQrLoginResponse { login: Some(show(core, row).await?), qr_code };
+    let event = pb::StartQrLoginResponse { login: Some(show(core, core.db.conn(), row).await?), qr_code };
     Ok(events.send(Ok(event)).await.is_ok())
 }

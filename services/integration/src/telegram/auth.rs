@@ -383,9 +383,7 @@ pub fn refused(error: CallError, flood: ErrorReason) -> Error {
         CallError::Forbidden(error) => return error,
         // Asking again for a code, or entering it again, harms nothing.
         CallError::NotSent(what) | CallError::Unanswered(what) => return super::caller::unreachable(&what),
-        CallError::KeyUnknown | CallError::WrongUser(_) => {
-            return Error::plain(ErrorReason::LoginExpired, "telegram has forgotten the login: start another");
-        }
+        CallError::KeyUnknown | CallError::WrongUser(_) => return forgotten(),
     };
     match rpc.name.as_str() {
         "PHONE_NUMBER_INVALID" => Error::plain(ErrorReason::PhoneNumberInvalid, "telegram knows no such number"),
@@ -402,16 +400,28 @@ pub fn refused(error: CallError, flood: ErrorReason) -> Error {
         "PHONE_CODE_INVALID" | "PHONE_CODE_EMPTY" | "CODE_INVALID" => {
             Error::plain(ErrorReason::LoginCodeInvalid, "the code is wrong")
         }
-        "PHONE_CODE_EXPIRED" | "EMAIL_VERIFY_EXPIRED" | "AUTH_RESTART" => {
+        "PHONE_CODE_EXPIRED" | "EMAIL_VERIFY_EXPIRED" | "AUTH_TOKEN_EXPIRED" | "AUTH_TOKEN_INVALID" => {
             Error::plain(ErrorReason::LoginCodeExpired, "the code has expired: ask for another")
         }
         "PASSWORD_HASH_INVALID" => Error::plain(ErrorReason::LoginPasswordWrong, "the password is wrong"),
-        "PHONE_NUMBER_UNOCCUPIED" => sign_up_required(),
+        "PHONE_NUMBER_UNOCCUPIED" | "PHONE_NUMBER_APP_SIGNUP_FORBIDDEN" => sign_up_required(),
+        // The key is of no more use, or Telegram wants to begin from the start.
+        "AUTH_KEY_UNREGISTERED"
+        | "AUTH_KEY_INVALID"
+        | "AUTH_KEY_DUPLICATED"
+        | "SESSION_REVOKED"
+        | "SESSION_EXPIRED"
+        | "AUTH_RESTART" => forgotten(),
+        name if !(0..500).contains(&rpc.code) => super::caller::unreachable(name).with("telegram_error", name),
         _ => {
             let name = rpc.full_name();
             Error::plain(ErrorReason::TelegramRefused, format!("telegram refused: {name}")).with("telegram_error", name)
         }
     }
+}
+
+fn forgotten() -> Error {
+    Error::plain(ErrorReason::LoginExpired, "telegram has forgotten the login: start another")
 }
 
 /// The number has no account.
@@ -439,6 +449,18 @@ mod tests {
             (400, "PHONE_CODE_EXPIRED", None, ErrorReason::LoginCodeExpired),
             (400, "PASSWORD_HASH_INVALID", None, ErrorReason::LoginPasswordWrong),
             (400, "PHONE_NUMBER_UNOCCUPIED", None, ErrorReason::LoginSignUpRequired),
+            (400, "PHONE_PASSWORD_FLOOD", None, ErrorReason::PhoneNumberFlood),
+            (400, "USER_DEACTIVATED_BAN", None, ErrorReason::PhoneNumberBanned),
+            (400, "EMAIL_VERIFY_EXPIRED", None, ErrorReason::LoginCodeExpired),
+            (400, "AUTH_TOKEN_EXPIRED", None, ErrorReason::LoginCodeExpired),
+            (401, "AUTH_KEY_UNREGISTERED", None, ErrorReason::LoginExpired),
+            (401, "AUTH_KEY_INVALID", None, ErrorReason::LoginExpired),
+            (406, "AUTH_KEY_DUPLICATED", None, ErrorReason::LoginExpired),
+            (401, "SESSION_REVOKED", None, ErrorReason::LoginExpired),
+            (401, "SESSION_EXPIRED", None, ErrorReason::LoginExpired),
+            (500, "AUTH_RESTART", None, ErrorReason::LoginExpired),
+            (500, "RPC_CALL_FAIL", None, ErrorReason::TelegramUnavailable),
+            (-503, "Timeout", None, ErrorReason::TelegramUnavailable),
             (400, "SOMETHING_NEW", None, ErrorReason::TelegramRefused),
         ] {
             let error = CallError::Rpc(RpcError { code, name: name.to_owned(), value });
