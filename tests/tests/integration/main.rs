@@ -7,6 +7,7 @@ mod common;
 mod accounts;
 mod interrupted;
 mod logins;
+mod readiness;
 mod telegram;
 
 use tgmesh_proto::ErrorReason;

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use tgmesh_proto::invite::v1 as pb;
 use tgmesh_proto::invite::v1::campaign::State;
+use tgmesh_proto::telegram::v1::account_readiness::Right;
 
 use super::Context;
 use super::output::{Table, duration, more, name_of, word};
@@ -158,12 +159,18 @@ pub(crate) fn readiness(context: &Context, answer: &pb::CheckReadinessResponse) 
         Some(chat) => format!("{}: {}\n", chat.title, word(chat.kind().as_str_name(), "CHAT_KIND")),
         None => "no account can see the chat\n".to_owned(),
     };
-    let mut table = Table::new(&["account", "ready", "problem", "detail", "until", "left today"]);
+    let mut table = Table::new(&["account", "ready", "right", "problem", "detail", "until", "left today"]);
     for account in &answer.accounts {
+        let right = match account.right() {
+            Right::Unspecified => "unknown",
+            Right::Held => "yes",
+            Right::Lacking => "no",
+        };
         let problem = if account.ready { String::new() } else { word(account.problem().as_str_name(), "PROBLEM") };
         table.row([
             account.label.clone(),
             if account.ready { "yes" } else { "no" }.to_owned(),
+            right.to_owned(),
             problem,
             account.detail.clone(),
             account.until_time.as_ref().map(|time| context.when(Some(time))).unwrap_or_default(),

@@ -7,13 +7,14 @@ use sea_orm::ActiveValue::Set;
 use sea_orm::EntityTrait as _;
 use sea_orm::sea_query::OnConflict;
 use service_kit::Time;
+use service_kit::address::ChatAddress;
 use tgmesh_proto::ErrorReason;
 use tgmesh_proto::integration::v1::AccountKind;
 use tgmesh_proto::integration::v1::account::State;
 use tgmesh_proto::lease::v1::{ChatRight, Purpose};
 use tgmesh_proto::quota::v1::Action;
 use tgmesh_proto::telegram::v1 as pb;
-use tgmesh_proto::telegram::v1::account_readiness::Problem;
+use tgmesh_proto::telegram::v1::account_readiness::{Problem, Right};
 use uuid::Uuid;
 
 use super::caller::{About, Caller};
@@ -21,7 +22,7 @@ use super::peers::ChatPeer;
 use crate::accounts::store::{self, AccountRow};
 use crate::accounts::{state, wire};
 use crate::core::Core;
-use crate::entity::{account, chat_right};
+use crate::entity::{account, chat_right, restriction};
 use crate::error::{Error, Result};
 use crate::quotas::Scope;
 
@@ -80,54 +81,98 @@ pub async fn readiness(
     Ok(pb::GetChatRightsResponse { chat, accounts: accounts.into_iter().map(|(account, _)| account).collect() })
 }
 
-/// Whether one account can work in a chat; with the chat's id when it sees it.
+/// What keeps an account from working, whatever its rights are.
+#[derive(Debug, Default)]
+struct Obstacle {
+    problem: Problem,
+    detail: String,
+    until: Option<Time>,
+}
+
+impl Obstacle {
+    fn without_end(problem: Problem, detail: String) -> Self {
+        Self { problem, detail, until: None }
+    }
+
+    fn restricted(held: &restriction::Model) -> Self {
+        let until = held.end_at.map(Time::from_millis);
+        Self { problem: Problem::Restricted, detail: held.telegram_error.clone(), until }
+    }
+}
+
+/// What is in an account's way, as far as it is known without Telegram.
+fn obstacle(row: &AccountRow, purpose: Purpose, now: Time) -> Option<Obstacle> {
+    let account = &row.account;
+    let derived = state::derive(account, &row.restrictions, now);
+    let bot = account.kind == AccountKind::Bot as i32 && purpose != Purpose::Parse;
+    match derived.state {
+        State::SessionLost | State::Deleting => Some(Obstacle::without_end(Problem::SessionLost, derived.detail)),
+        State::Paused => Some(Obstacle::without_end(Problem::Paused, String::new())),
+        _ if bot => Some(Obstacle::without_end(Problem::Bot, String::new())),
+        _ if !wire::purposes(account.purposes).contains(&purpose) => {
+            Some(Obstacle::without_end(Problem::PurposeNotAllowed, String::new()))
+        }
+        _ => restriction(row, action(purpose), now).map(Obstacle::restricted),
+    }
+}
+
+/// The restriction of an action that lasts longest.
+fn restriction(row: &AccountRow, action: Action, now: Time) -> Option<&restriction::Model> {
+    row.restrictions
+        .iter()
+        .filter(|held| state::is_in_force(held, now))
+        .filter(|held| held.actions == 0 || state::actions(held.actions).contains(&action))
+        .max_by_key(|held| held.end_at.unwrap_or(i64::MAX))
+}
+
+/// Whether one account can work in a chat; with the chat's id when it can show it.
 async fn check(core: &Core, row: &AccountRow, chat: &str, purpose: Purpose) -> (pb::AccountReadiness, Option<i64>) {
     let account = &row.account;
     let mut answer =
         pb::AccountReadiness { account_id: account.id.to_string(), label: label(row), ..Default::default() };
     let now = core.now();
-    let derived = state::derive(account, &row.restrictions, now);
-    let action = action(purpose);
-    let restriction = row
-        .restrictions
-        .iter()
-        .filter(|held| state::is_in_force(held, now))
-        .filter(|held| held.actions == 0 || state::actions(held.actions).contains(&action))
-        .max_by_key(|held| held.end_at.unwrap_or(i64::MAX));
-    let bot = account.kind == AccountKind::Bot as i32 && purpose != Purpose::Parse;
-    let (problem, detail, until) = match derived.state {
-        State::SessionLost | State::Deleting => (Problem::SessionLost, derived.detail, None),
-        State::Paused => (Problem::Paused, String::new(), None),
-        _ if bot => (Problem::Bot, String::new(), None),
-        _ if !wire::purposes(account.purposes).contains(&purpose) => (Problem::PurposeNotAllowed, String::new(), None),
-        _ => match restriction {
-            Some(held) => (Problem::Restricted, held.telegram_error.clone(), held.end_at.map(Time::from_millis)),
-            None => (Problem::Unspecified, String::new(), None),
-        },
-    };
-    if problem != Problem::Unspecified {
+    let mut obstacle = obstacle(row, purpose, now);
+    // Who is only kept from acting can be asked for what he will be able to do.
+    let unread = restriction(row, Action::Read, now);
+    let may_ask = unread.is_none() && obstacle.as_ref().is_none_or(|found| found.problem == Problem::Restricted);
+    let found = if may_ask { rights(core, row, chat).await.map(Some) } else { known(core, row, chat).await };
+    let lasts = obstacle.as_ref().is_some_and(|found| found.problem != Problem::Restricted);
+    let mut chat_id = None;
+    match found {
+        Ok(Some(found)) => {
+            chat_id = Some(found.chat_id);
+            answer.check_time = Some(found.checked_at.to_proto());
+            if found.rights.contains(&needed(purpose)) {
+                answer.right = Right::Held.into();
+            } else {
+                answer.right = Right::Lacking.into();
+                let problem = if found.problem == Problem::Unspecified { Problem::NoRights } else { found.problem };
+                // What a wait does not change is told before what one does.
+                if !lasts {
+                    obstacle = Some(Obstacle::without_end(problem, found.detail));
+                }
+            }
+        }
+        Ok(None) => obstacle = obstacle.or(unread.map(Obstacle::restricted)),
+        Err(error) => {
+            let failed = failure(&error, now);
+            if matches!(failed.problem, Problem::ChatNotVisible | Problem::NoRights) {
+                answer.right = Right::Lacking.into();
+                answer.check_time = Some(now.to_proto());
+                obstacle = obstacle.filter(|_| lasts);
+            }
+            obstacle = obstacle.or(Some(failed));
+        }
+    }
+    let seen = chat_id.filter(|_| may_ask);
+    if let Some(Obstacle { problem, detail, until }) = obstacle {
         answer.problem = problem.into();
         answer.detail = detail;
         answer.until_time = until.map(Time::to_proto);
-        return (answer, None);
-    }
-    let found = match rights(core, row, chat).await {
-        Ok(found) => found,
-        Err(error) => {
-            answer.problem = problem_of(&error).into();
-            answer.detail = error.telegram_error().unwrap_or(error.reason().as_reason()).to_owned();
-            return (answer, None);
-        }
-    };
-    answer.check_time = Some(found.checked_at.to_proto());
-    if found.problem != Problem::Unspecified || !found.rights.contains(&needed(purpose)) {
-        let problem = if found.problem == Problem::Unspecified { Problem::NoRights } else { found.problem };
-        answer.problem = problem.into();
-        answer.detail = found.detail;
-        return (answer, Some(found.chat_id));
+        return (answer, seen);
     }
     let scope = Scope::Workspace(account.workspace_id);
-    match core.quotas.capacity(scope, account.id, action, Some(found.chat_id)).await {
+    match core.quotas.capacity(scope, account.id, action(purpose), chat_id).await {
         Ok(capacity) => {
             let number = |count: u32| i32::try_from(count).unwrap_or(i32::MAX);
             answer.capacity_today = capacity.today.map(number);
@@ -144,30 +189,49 @@ async fn check(core: &Core, row: &AccountRow, chat: &str, purpose: Purpose) -> (
             answer.detail = error.reason().as_reason().to_owned();
         }
     }
-    (answer, Some(found.chat_id))
+    (answer, seen)
+}
+
+/// What Telegram said lately of an account's rights in a chat; nothing is asked.
+async fn known(core: &Core, row: &AccountRow, chat: &str) -> Result<Option<Found>> {
+    let link = service_kit::address::parse_chat(chat).map_err(|error| Error::field("chat", error.to_string()))?;
+    let chat_id = match link.chat {
+        ChatAddress::Id(id) => Some(id),
+        ChatAddress::Username(name) => {
+            Caller::own(core, &row.account).known_name(&name).await?.map(|peer| peer.peer_id)
+        }
+        ChatAddress::InviteHash(_) => None,
+    };
+    match chat_id {
+        Some(chat_id) => remembered(core, row.account.id, chat_id).await,
+        None => Ok(None),
+    }
 }
 
 /// What an account may do in a chat: as known, or asked of Telegram.
 async fn rights(core: &Core, row: &AccountRow, chat: &str) -> Result<Found> {
     let caller = Caller::own(core, &row.account);
     let peer = caller.chat(chat).await?;
-    if let Some(known) = chat_right::Entity::find_by_id((row.account.id, peer.chat_id()))
+    match remembered(core, row.account.id, peer.chat_id()).await? {
+        Some(found) => Ok(found),
+        None => ask(&caller, peer).await,
+    }
+}
+
+/// What is kept of an account's rights in a chat, while it is believed.
+async fn remembered(core: &Core, account: Uuid, chat_id: i64) -> Result<Option<Found>> {
+    let known = chat_right::Entity::find_by_id((account, chat_id))
         .one(core.db.conn())
         .await
-        .map_err(|error| core.failed(&error))?
-    {
-        let checked_at = Time::from_millis(known.checked_at);
-        if core.now().since(checked_at) < core.settings.rights_life {
-            return Ok(Found {
-                chat_id: known.chat_id,
-                rights: unmask(known.rights),
-                problem: Problem::try_from(known.problem).unwrap_or_default(),
-                detail: known.detail,
-                checked_at,
-            });
-        }
-    }
-    ask(&caller, peer).await
+        .map_err(|error| core.failed(&error))?;
+    let found = known.map(|known| Found {
+        chat_id: known.chat_id,
+        rights: unmask(known.rights),
+        problem: Problem::try_from(known.problem).unwrap_or_default(),
+        detail: known.detail,
+        checked_at: Time::from_millis(known.checked_at),
+    });
+    Ok(found.filter(|found| core.now().since(found.checked_at) < core.settings.rights_life))
 }
 
 /// Asks Telegram what an account may do in a chat, and keeps the answer. That
@@ -181,7 +245,7 @@ pub async fn refresh(core: &Core, account: &account::Model, chat: &str) -> Resul
     match caller.chat(chat).await {
         Ok(peer) => ask(&caller, peer).await.map(|_| ()),
         Err(error) if error.reason() == ErrorReason::ChatNotFound => {
-            if let service_kit::address::ChatAddress::Id(chat_id) = link.chat {
+            if let ChatAddress::Id(chat_id) = link.chat {
                 let found = Found {
                     chat_id,
                     rights: Vec::new(),
@@ -262,7 +326,8 @@ pub async fn lost(core: &Core, account: Uuid, chat_id: i64, telegram_error: &str
     keep(core, account, &found).await
 }
 
-/// What a chat's flags say of the account that sees them.
+/// What a chat's flags say of the account that sees them: its rights, and what
+/// is in the way of those that it lacks, unless it is just that.
 fn judge(chat: &enums::Chat) -> (Vec<ChatRight>, Problem) {
     let mut rights = Vec::new();
     match chat {
@@ -288,12 +353,7 @@ fn judge(chat: &enums::Chat) -> (Vec<ChatRight>, Problem) {
             {
                 rights.push(ChatRight::Write);
             }
-            let problem = match (rights.contains(&ChatRight::Invite), member) {
-                (true, _) => Problem::Unspecified,
-                (false, false) => Problem::NotAMember,
-                (false, true) => Problem::Unspecified,
-            };
-            (rights, problem)
+            (rights, if member { Problem::Unspecified } else { Problem::NotAMember })
         }
         enums::Chat::Chat(chat) => {
             let member = !chat.left && !chat.deactivated;
@@ -327,15 +387,29 @@ fn banned_by_default(rights: Option<&enums::ChatBannedRights>) -> Option<&types:
     banned(rights)
 }
 
-fn problem_of(error: &Error) -> Problem {
-    match error.reason() {
+/// What keeps an account from being asked for its rights.
+fn failure(error: &Error, now: Time) -> Obstacle {
+    let problem = match error.reason() {
         ErrorReason::ChatNotFound | ErrorReason::ChatUnavailable => Problem::ChatNotVisible,
         ErrorReason::NoRights => Problem::NoRights,
         ErrorReason::SessionLost => Problem::SessionLost,
         ErrorReason::FloodWait | ErrorReason::PeerFlood | ErrorReason::AccountFrozen => Problem::Restricted,
         ErrorReason::QuotaExceeded => Problem::Limit,
         _ => Problem::Unreachable,
-    }
+    };
+    let until = match error {
+        Error::Plain { retry_after, .. } => {
+            retry_after.filter(|_| problem == Problem::Restricted).map(|wait| now + wait)
+        }
+        Error::Quota(exceeded) => exceeded.next_possible.time(),
+        _ => None,
+    };
+    let detail = match error {
+        Error::Quota(exceeded) => exceeded.name(),
+        error => error.telegram_error().unwrap_or(error.reason().as_reason()),
+    };
+    let detail = detail.to_owned();
+    Obstacle { problem, detail, until }
 }
 
 fn needed(purpose: Purpose) -> ChatRight {

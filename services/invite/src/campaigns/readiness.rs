@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use service_kit::identity::Acting;
 use tgmesh_proto::lease::v1::Purpose;
-use tgmesh_proto::telegram::v1::account_readiness::Problem;
+use tgmesh_proto::telegram::v1::account_readiness::{Problem, Right};
 use tgmesh_proto::telegram::v1::{AccountReadiness, Chat, GetChatRightsRequest, GetChatRightsResponse};
 
 use crate::app::App;
@@ -97,21 +97,23 @@ fn has_looked(account: &AccountReadiness) -> bool {
     }
 }
 
+/// Whether the account can do the work, or will be able to without anybody's doing. That it has the right must be
+/// known: who waits for nothing would wait for ever.
 fn is_able(account: &AccountReadiness) -> bool {
-    account.ready
-        || match account.problem() {
-            Problem::Limit => true,
-            Problem::Restricted => account.until_time.is_some(),
-            Problem::Unspecified
-            | Problem::Paused
-            | Problem::SessionLost
-            | Problem::PurposeNotAllowed
-            | Problem::NotAMember
-            | Problem::NoRights
-            | Problem::ChatNotVisible
-            | Problem::Unreachable
-            | Problem::Bot => false,
-        }
+    let waits = match account.problem() {
+        Problem::Limit => true,
+        Problem::Restricted => account.until_time.is_some(),
+        Problem::Unspecified
+        | Problem::Paused
+        | Problem::SessionLost
+        | Problem::PurposeNotAllowed
+        | Problem::NotAMember
+        | Problem::NoRights
+        | Problem::ChatNotVisible
+        | Problem::Unreachable
+        | Problem::Bot => false,
+    };
+    account.ready || (waits && account.right() == Right::Held)
 }
 
 #[cfg(test)]
@@ -119,7 +121,12 @@ mod tests {
     use super::*;
 
     fn account(problem: Problem) -> AccountReadiness {
-        AccountReadiness { ready: problem == Problem::Unspecified, problem: problem as i32, ..Default::default() }
+        let right = match problem {
+            Problem::NotAMember | Problem::NoRights | Problem::ChatNotVisible => Right::Lacking,
+            _ => Right::Held,
+        };
+        let ready = problem == Problem::Unspecified;
+        AccountReadiness { ready, problem: problem.into(), right: right.into(), ..Default::default() }
     }
 
     fn readiness(accounts: Vec<AccountReadiness>) -> Readiness {
@@ -134,6 +141,16 @@ mod tests {
         assert!(readiness(vec![flooded.clone()]).able().is_err());
         flooded.until_time = Some(prost_types::Timestamp::default());
         assert!(readiness(vec![flooded]).able().is_ok());
+    }
+
+    #[test]
+    fn whose_right_is_not_known_is_not_able() {
+        for problem in [Problem::Restricted, Problem::Limit] {
+            let until_time = Some(prost_types::Timestamp::default());
+            let unknown = AccountReadiness { until_time, right: Right::Unspecified.into(), ..account(problem) };
+            let Err(Error::NoAbleAccount(problems)) = readiness(vec![unknown]).able() else { panic!("{problem:?}") };
+            assert_eq!(problems, [(problem, 1)]);
+        }
     }
 
     #[test]

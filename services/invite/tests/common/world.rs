@@ -260,6 +260,7 @@ impl TelegramService for World {
                 account_id: account.to_string(),
                 ready: problem == account_readiness::Problem::Unspecified,
                 problem: problem as i32,
+                right: account_readiness::Right::Held as i32,
                 capacity_per_day: Some(15),
                 ..Default::default()
             }
