@@ -135,6 +135,10 @@ fn mistakes_in_the_command_line_end_with_2() -> anyhow::Result<()> {
         &["campaign", "create", "--chat", "x", "--to", "a", "--from-file", "b", "--consent", "opt-in"],
         &["campaign", "create", "--chat", "x", "--to", "a"],
         &["accounts", "login", "phone"],
+        &["accounts", "update", "somebody"],
+        &["campaign", "update", "last"],
+        &["quota", "set", "invite.speed=1"],
+        &["quota", "set", "invite.pause=soon"],
         &["accounts", "list", "--address", "billing=127.0.0.1:1"],
         &["emulator", "--port", "2"],
         &["parse", "show", "no-id"],
@@ -229,6 +233,11 @@ async fn the_main_job_by_hand() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The message that a command printed, whatever its exit code.
+fn answer_of(output: &Output) -> anyhow::Result<Value> {
+    serde_json::from_slice(&output.stdout).with_context(|| String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
 /// Everything that the README tells an operator to do.
 fn job(folder: &Folder) -> anyhow::Result<()> {
     for service in ["ready", "integration", "parsing", "invite", ""] {
@@ -282,6 +291,14 @@ fn accounts(folder: &Folder) -> anyhow::Result<()> {
     let shown = folder.json(&["accounts", "show", "operator_six"])?;
     assert_eq!(shown["account"]["telegramUserId"], "106");
     assert_eq!(folder.json(&["accounts", "pause", "@operator_two"])?["account"]["state"], "STATE_PAUSED");
+    let changed = folder.json(&["accounts", "update", "operator_six", "--label", "desk", "--purposes", "parse"])?;
+    assert_eq!(changed["account"]["label"], "desk", "{changed}");
+    assert_eq!(changed["account"]["purposes"], serde_json::json!(["PURPOSE_PARSE"]), "{changed}");
+    let changed = folder.json(&["accounts", "update", "desk", "--label", "", "--purposes", "parse", "invite"])?;
+    assert_eq!(
+        (&changed["account"]["label"], changed["account"]["purposes"][1].as_str()),
+        (&"".into(), Some("PURPOSE_INVITE"))
+    );
     let summary = folder.json(&["accounts", "summary"])?;
     assert!(summary["states"].as_array().is_some_and(|states| states.len() >= 2), "{summary}");
     assert_eq!(folder.fails(&["accounts", "show", "nobody"])?.0, Some(1));
@@ -385,5 +402,32 @@ fn campaign(folder: &Folder, task: &str) -> anyhow::Result<()> {
     assert!(folder.text(&["quota", "limits"])?.contains("invites a day"));
     assert!(folder.text(&["quota", "history", account])?.contains("invite"));
     folder.text(&["leases", "list"])?;
+    let nobody = "00000000-0000-7000-8000-000000000001";
+    let (code, said) = folder.fails(&["leases", "revoke", nobody])?;
+    assert!(code == Some(1) && said.contains("LEASE_NOT_FOUND"), "{said}");
+
+    let renamed = folder.json(&["campaign", "update", "last", "--name", "Others", "--priority", "high"])?;
+    assert_eq!(
+        (&renamed["campaign"]["name"], &renamed["campaign"]["priority"]),
+        (&"Others".into(), &"PRIORITY_HIGH".into())
+    );
+    let try_one = ["campaign", "test", "--chat", chat];
+    let tried = folder.run(&[&try_one[..], &["user_10000006", "--json"]].concat())?;
+    let answer = answer_of(&tried)?;
+    assert_eq!((tried.status.code(), &answer["outcome"]), (Some(1), &"OUTCOME_DO_NOT_CONTACT".into()), "{answer}");
+    let set = folder.json(&["quota", "set", "--account", account, "invite.per_day=1", "invite.pause=45min"])?;
+    assert_eq!(
+        (&set["limits"]["invite"]["perDay"], &set["effective"]["invite"]["pause"]),
+        (&1.into(), &"2700s".into()),
+        "{set}"
+    );
+    assert!(folder.text(&["quota", "limits", "--account", account])?.contains("invite.per_day"));
+    let (code, said) = folder.fails(&[&try_one[..], &["user_10000010", "--account", account]].concat())?;
+    assert!(code == Some(75), "{code:?}: {said}");
+    folder.text(&["quota", "set", "--account", account, "invite.per_day=off"])?;
+    let tried = folder.run(&[&try_one[..], &["user_10000010", "--account", account, "--json"]].concat())?;
+    let answer = answer_of(&tried)?;
+    let invited = answer["outcome"] == "OUTCOME_INVITED";
+    assert_eq!((tried.status.code(), &answer["accountId"]), (Some(i32::from(!invited)), &account.into()), "{answer}");
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::io::Read as _;
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use tgmesh_proto::integration::v1 as pb;
 use tgmesh_proto::integration::v1::integration_service_client::IntegrationServiceClient as Client;
 use uuid::Uuid;
@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::client::{Clients, Connect, Service};
 use super::login::{self, LoginArgs};
 use super::output::{Table, more, name_of, word};
-use super::{Context, Done, Failure, Page, prompt};
+use super::{Context, Done, Failure, Page, mask, prompt};
 
 /// Arguments of `accounts`.
 #[derive(Debug, Args)]
@@ -41,6 +41,13 @@ enum Command {
     Import {
         /// File with the strings; standard input when left out or "-".
         file: Option<PathBuf>,
+    },
+    /// Change an account's label, or what it is used for.
+    Update {
+        #[command(flatten)]
+        which: Which,
+        #[command(flatten)]
+        changes: Changes,
     },
     /// Pause an account: nothing uses it until it is resumed.
     Pause(Which),
@@ -75,6 +82,39 @@ enum Command {
 struct Which {
     /// The account: its id, or a part of its name, label or username that only it has.
     account: String,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = true)]
+struct Changes {
+    /// The team's own name for it; "" takes it away.
+    #[arg(long)]
+    label: Option<String>,
+    /// All that it is used for; nothing else uses it then.
+    #[arg(long, value_enum, value_name = "PURPOSE", num_args = 1..)]
+    purposes: Option<Vec<Purpose>>,
+}
+
+/// What an account is used for.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Purpose {
+    /// Reading chats, members, messages.
+    Parse,
+    /// Adding people to chats.
+    Invite,
+    /// Writing to people.
+    Message,
+}
+
+impl Purpose {
+    fn into_proto(self) -> tgmesh_proto::lease::v1::Purpose {
+        use tgmesh_proto::lease::v1::Purpose as Wire;
+        match self {
+            Self::Parse => Wire::Parse,
+            Self::Invite => Wire::Invite,
+            Self::Message => Wire::Message,
+        }
+    }
 }
 
 /// Finds the id of an account that is named by its id or by a part of its name.
@@ -122,6 +162,19 @@ pub(crate) async fn run(context: &Context, args: AccountsArgs) -> Done {
             let connected = pb::import_result::Status::Connected;
             let failed = answer.results.iter().filter(|result| result.status() != connected).count();
             if failed == 0 { Ok(()) } else { Err(Failure::new(format!("{failed} lines were not connected"))) }
+        }
+        Command::Update { which, changes: Changes { label, purposes } } => {
+            let set = [("label", label.is_some()), ("purposes", purposes.is_some())];
+            let request = pb::UpdateAccountRequest {
+                request_id,
+                account_id: find(&clients, &which.account).await?,
+                update_mask: Some(mask(&set)),
+                label: label.unwrap_or_default(),
+                purposes: purposes.unwrap_or_default().into_iter().map(|purpose| purpose.into_proto().into()).collect(),
+                etag: String::new(),
+            };
+            let answer = clients.call(to, request, async |c, r| Client::new(c).update_account(r).await).await?;
+            context.show(&answer, |answer| answer.account.as_ref().map(|a| show(context, a)).unwrap_or_default())
         }
         Command::Pause(which) => {
             let request = pb::PauseAccountRequest { request_id, account_id: find(&clients, &which.account).await? };

@@ -6,13 +6,14 @@ use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 use tgmesh_proto::invite::v1 as pb;
 use tgmesh_proto::invite::v1::invite_service_client::InviteServiceClient as Client;
 use tgmesh_proto::invite::v1::upload_audience_request::Part;
+use tgmesh_proto::telegram::v1::Outcome;
 use tokio::io::AsyncReadExt as _;
 use uuid::Uuid;
 
 use super::campaign_view as view;
 use super::client::{Clients, Connect, Service};
-use super::progress::Watch;
-use super::{Context, Done, Failure, Page, Priority, parse};
+use super::progress::{Progress, Watched, follow};
+use super::{Context, Done, Failure, Page, Priority, accounts, mask, parse};
 
 const TO: Service = Service::Invite;
 /// Bytes of a file in one message; the contract allows 1 MiB.
@@ -36,10 +37,28 @@ enum Command {
     },
     /// Create a campaign with its audience.
     Create(Box<CreateArgs>),
+    /// Invite one person at once, outside of any campaign, and tell what happened.
+    Test {
+        /// The chat, in any form that `check` takes.
+        #[arg(long)]
+        chat: String,
+        /// The person: a username, phone number or link.
+        person: String,
+        /// The account that does it: its id, or a part of its name; any that can when left out.
+        #[arg(long)]
+        account: Option<String>,
+    },
     /// List campaigns, newest first.
     List(Page),
     /// Show a campaign.
     Show(Which),
+    /// Change a campaign's name, notes or urgency.
+    Update {
+        #[command(flatten)]
+        which: Which,
+        #[command(flatten)]
+        changes: Changes,
+    },
     /// Start a campaign.
     Start {
         #[command(flatten)]
@@ -89,6 +108,20 @@ enum Command {
 struct Which {
     /// The campaign's id, or "last" for the newest.
     campaign: String,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = true)]
+struct Changes {
+    /// Its name.
+    #[arg(long)]
+    name: Option<String>,
+    /// The team's own notes; "" takes them away.
+    #[arg(long)]
+    description: Option<String>,
+    /// How urgent it is.
+    #[arg(long, value_enum)]
+    priority: Option<Priority>,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -162,6 +195,17 @@ pub(crate) async fn run(context: &Context, args: CampaignArgs) -> Done {
             if answer.ready > 0 { Ok(()) } else { Err(Failure::new("no account is ready to invite there")) }
         }
         Command::Create(args) => create(context, clients, *args).await,
+        Command::Test { chat, person, account } => {
+            let account_id = match account {
+                Some(account) => accounts::find(clients, &account).await?,
+                None => String::new(),
+            };
+            let request = pb::TestInviteRequest { request_id, chat, user: person, account_id };
+            let answer = clients.call(TO, request, async |c, r| Client::new(c).test_invite(r).await).await?;
+            context.show(&answer, view::tried)?;
+            let invited = answer.outcome() == Outcome::Invited;
+            if invited { Ok(()) } else { Err(Failure::new("the person was not invited")) }
+        }
         Command::List(page) => {
             let request =
                 pb::ListCampaignsRequest { page_size: page.limit, page_token: page.page, ..Default::default() };
@@ -171,6 +215,21 @@ pub(crate) async fn run(context: &Context, args: CampaignArgs) -> Done {
         Command::Show(which) => {
             let request = pb::GetCampaignRequest { campaign_id: find(clients, &which.campaign).await? };
             let answer = clients.call(TO, request, async |c, r| Client::new(c).get_campaign(r).await).await?;
+            context.show(&answer, |answer| view::campaign(context, answer.campaign.as_ref()))
+        }
+        Command::Update { which, changes: Changes { name, description, priority } } => {
+            let set =
+                [("name", name.is_some()), ("description", description.is_some()), ("priority", priority.is_some())];
+            let request = pb::UpdateCampaignRequest {
+                request_id,
+                campaign_id: find(clients, &which.campaign).await?,
+                update_mask: Some(mask(&set)),
+                name: name.unwrap_or_default(),
+                description: description.unwrap_or_default(),
+                priority: priority.map_or(0, |priority| priority.into_proto().into()),
+                ..Default::default()
+            };
+            let answer = clients.call(TO, request, async |c, r| Client::new(c).update_campaign(r).await).await?;
             context.show(&answer, |answer| view::campaign(context, answer.campaign.as_ref()))
         }
         Command::Start { which, watch: follow } => {
@@ -297,38 +356,39 @@ async fn read(file: &Path, pieces: &tokio::sync::mpsc::Sender<pb::UploadAudience
     }
 }
 
-async fn watch(context: &Context, clients: &Clients, campaign_id: String) -> Done {
-    let mut watch = Watch::new(context);
-    let mut last: Option<pb::Campaign> = None;
-    let mut unprinted = None;
-    clients
-        .watch(
-            TO,
-            async |c, resume_token| {
-                let request = pb::WatchCampaignRequest { campaign_id: campaign_id.clone(), resume_token };
-                Client::new(c).watch_campaign(request).await
-            },
-            |message: &pb::WatchCampaignResponse| {
-                if let Err(failure) = context.show_json(message) {
-                    unprinted = Some(failure);
-                }
-                for execution in &message.executions {
-                    watch.line(&view::execution(execution));
-                }
-                let Some(campaign) = &message.campaign else { return unprinted.is_some() };
-                let (position, total) = view::position(campaign);
-                watch.at(position, Some(total), &view::state_key(campaign), &view::state_line(context, campaign));
-                last = Some(campaign.clone());
-                unprinted.is_some() || view::rests(campaign.state())
-            },
-            |message| &message.resume_token,
-        )
-        .await?;
-    watch.end();
-    if let Some(failure) = unprinted {
-        return Err(failure);
+impl Watched for pb::WatchCampaignResponse {
+    type Subject = pb::Campaign;
+
+    fn resume_token(&self) -> &str {
+        &self.resume_token
     }
-    let Some(campaign) = last else { return Ok(()) };
+
+    fn subject(&self) -> Option<&pb::Campaign> {
+        self.campaign.as_ref()
+    }
+
+    fn news(&self) -> Vec<String> {
+        self.executions.iter().map(view::execution).collect()
+    }
+
+    fn progress(context: &Context, campaign: &pb::Campaign) -> Progress {
+        let (position, total) = view::position(campaign);
+        Progress {
+            position,
+            total: Some(total),
+            state: view::state_key(campaign),
+            line: view::state_line(context, campaign),
+            rests: view::rests(campaign.state()),
+        }
+    }
+}
+
+async fn watch(context: &Context, clients: &Clients, campaign_id: String) -> Done {
+    let open = async |c, resume_token| {
+        let request = pb::WatchCampaignRequest { campaign_id: campaign_id.clone(), resume_token };
+        Client::new(c).watch_campaign(request).await
+    };
+    let Some(campaign) = follow::<pb::WatchCampaignResponse>(context, clients, TO, open).await? else { return Ok(()) };
     if !context.json {
         super::output::print_line(view::campaign(context, Some(&campaign)).trim_end());
     }

@@ -183,6 +183,16 @@ pub(crate) fn readiness(context: &Context, answer: &pb::CheckReadinessResponse) 
     text
 }
 
+/// What became of one person.
+pub(crate) fn tried(answer: &pb::TestInviteResponse) -> String {
+    let outcome = answer.outcome();
+    Table::of_pairs([
+        ("outcome", word(outcome.as_str_name(), "OUTCOME")),
+        ("telegram's error", answer.telegram_error.clone()),
+        ("account", answer.account_id.clone()),
+    ])
+}
+
 /// Targets in columns.
 pub(crate) fn targets(answer: &pb::ListTargetsResponse) -> String {
     let mut table = Table::new(&["id", "who", "state", "outcome", "error", "attempts"]);

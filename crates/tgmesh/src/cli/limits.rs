@@ -8,8 +8,9 @@ use tgmesh_proto::quota::v1::quota_service_client::QuotaServiceClient as Client;
 
 use super::accounts::find;
 use super::client::{Clients, Connect, Service};
-use super::output::{Table, duration, more, word};
-use super::{Context, Done, Page};
+use super::limit_names::{Setting, collect, rows, setting};
+use super::output::{Table, more, word};
+use super::{Context, Done, Failure, Page};
 
 const TO: Service = Service::Integration;
 
@@ -33,13 +34,15 @@ enum QuotaCommand {
         chat: Option<i64>,
     },
     /// Show the limits in force.
-    Limits {
-        /// Those of one account; those of the workspace when left out.
-        #[arg(long, conflicts_with = "global")]
-        account: Option<String>,
-        /// Those of the whole deployment; operators only.
-        #[arg(long)]
-        global: bool,
+    Limits(LevelArgs),
+    /// Set limits; they hold from the next action on. Below the deployment, limits can only become tighter.
+    Set {
+        /// A name that `quota limits` shows, and a number, a time, a range of times, or "off": invite.per_day=20,
+        /// invite.pause=45min, invite.interval=10min..15min.
+        #[arg(required = true, value_name = "NAME=VALUE", value_parser = setting)]
+        settings: Vec<Setting>,
+        #[command(flatten)]
+        level: LevelArgs,
     },
     /// List what an account has done, newest first, from the durable ledger.
     History {
@@ -48,6 +51,29 @@ enum QuotaCommand {
         #[command(flatten)]
         page: Page,
     },
+}
+
+/// Whose limits.
+#[derive(Debug, Args)]
+struct LevelArgs {
+    /// Those of one account; those of the workspace when left out.
+    #[arg(long, conflicts_with = "global")]
+    account: Option<String>,
+    /// Those of the whole deployment; operators only.
+    #[arg(long)]
+    global: bool,
+}
+
+impl LevelArgs {
+    async fn find(self, clients: &Clients) -> Result<Option<pb::LimitsLevel>, Failure> {
+        use pb::limits_level::{Global, Level, Workspace};
+        let level = match self.account {
+            Some(account) => Level::AccountId(find(clients, &account).await?),
+            None if self.global => Level::Global(Global {}),
+            None => Level::Workspace(Workspace {}),
+        };
+        Ok(Some(pb::LimitsLevel { level: Some(level) }))
+    }
 }
 
 /// Arguments of `leases`.
@@ -63,6 +89,11 @@ pub(crate) struct LeasesArgs {
 enum LeasesCommand {
     /// List the leases that are held now.
     List(Page),
+    /// End a lease at once: the next call of whoever holds it is refused.
+    Revoke {
+        /// The lease's id.
+        lease: String,
+    },
 }
 
 /// Shows limits and their use.
@@ -74,16 +105,21 @@ pub(crate) async fn quota(context: &Context, args: QuotaArgs) -> Done {
             let answer = clients.call(TO, request, async |c, r| Client::new(c).get_usage(r).await).await?;
             context.show(&answer, |answer| usage(context, answer))
         }
-        QuotaCommand::Limits { account, global } => {
-            use pb::limits_level::Level;
-            let level = match account {
-                Some(account) => Level::AccountId(find(&clients, &account).await?),
-                None if global => Level::Global(pb::limits_level::Global {}),
-                None => Level::Workspace(pb::limits_level::Workspace {}),
-            };
-            let request = pb::GetLimitsRequest { level: Some(pb::LimitsLevel { level: Some(level) }) };
+        QuotaCommand::Limits(level) => {
+            let request = pb::GetLimitsRequest { level: level.find(&clients).await? };
             let answer = clients.call(TO, request, async |c, r| Client::new(c).get_limits(r).await).await?;
-            context.show(&answer, limits)
+            context.show(&answer, |answer| limits(answer.limits.as_ref(), answer.effective.as_ref()))
+        }
+        QuotaCommand::Set { settings, level } => {
+            let (wanted, paths) = collect(&settings).map_err(Failure::usage)?;
+            let request = pb::UpdateLimitsRequest {
+                request_id: clients.request_id(),
+                level: level.find(&clients).await?,
+                limits: Some(wanted),
+                update_mask: Some(prost_types::FieldMask { paths }),
+            };
+            let answer = clients.call(TO, request, async |c, r| Client::new(c).update_limits(r).await).await?;
+            context.show(&answer, |answer| limits(answer.limits.as_ref(), answer.effective.as_ref()))
         }
         QuotaCommand::History { account, page } => {
             let account_id = find(&clients, &account).await?;
@@ -95,27 +131,40 @@ pub(crate) async fn quota(context: &Context, args: QuotaArgs) -> Done {
     }
 }
 
-/// Shows leases.
+/// Shows leases, and ends them.
 pub(crate) async fn leases(context: &Context, args: LeasesArgs) -> Done {
     let clients = Clients::new(context, &args.connect)?;
-    let LeasesCommand::List(page) = args.command;
-    let request = lease::ListLeasesRequest { page_size: page.limit, page_token: page.page, ..Default::default() };
-    let answer = clients.call(TO, request, async |c, r| LeaseServiceClient::new(c).list_leases(r).await).await?;
-    context.show(&answer, |answer| {
-        let mut table = Table::new(&["id", "account", "for", "chat", "holder", "work", "until"]);
-        for lease in &answer.leases {
-            table.row([
-                lease.id.clone(),
-                lease.account_id.clone(),
-                word(lease.purpose().as_str_name(), "PURPOSE"),
-                chat(lease.chat_id),
-                lease.holder.clone(),
-                lease.work.clone(),
-                context.when(lease.expire_time.as_ref()),
-            ]);
+    match args.command {
+        LeasesCommand::List(page) => {
+            let request =
+                lease::ListLeasesRequest { page_size: page.limit, page_token: page.page, ..Default::default() };
+            let answer =
+                clients.call(TO, request, async |c, r| LeaseServiceClient::new(c).list_leases(r).await).await?;
+            context.show(&answer, |answer| held(context, answer))
         }
-        table.or("no account is in use\n") + &more(&answer.next_page_token)
-    })
+        LeasesCommand::Revoke { lease } => {
+            let request = lease::RevokeLeaseRequest { request_id: clients.request_id(), lease_id: lease };
+            let answer =
+                clients.call(TO, request, async |c, r| LeaseServiceClient::new(c).revoke_lease(r).await).await?;
+            context.show(&answer, |_| "ended".to_owned())
+        }
+    }
+}
+
+fn held(context: &Context, answer: &lease::ListLeasesResponse) -> String {
+    let mut table = Table::new(&["id", "account", "for", "chat", "holder", "work", "until"]);
+    for lease in &answer.leases {
+        table.row([
+            lease.id.clone(),
+            lease.account_id.clone(),
+            word(lease.purpose().as_str_name(), "PURPOSE"),
+            chat(lease.chat_id),
+            lease.holder.clone(),
+            lease.work.clone(),
+            context.when(lease.expire_time.as_ref()),
+        ]);
+    }
+    table.or("no account is in use\n") + &more(&answer.next_page_token)
 }
 
 fn chat(chat_id: i64) -> String {
@@ -153,37 +202,10 @@ fn history(context: &Context, answer: &pb::ListUsageHistoryResponse) -> String {
 }
 
 /// Limits by name: what is set at the level, and what results.
-fn limits(answer: &pb::GetLimitsResponse) -> String {
-    let mut table = Table::new(&["limit", "set here", "in force"]);
-    let (set, effective) = (rows(answer.limits.as_ref()), rows(answer.effective.as_ref()));
-    for ((name, set), (_, effective)) in set.into_iter().zip(effective) {
-        table.row([name.to_owned(), set, effective]);
+fn limits(set: Option<&pb::Limits>, effective: Option<&pb::Limits>) -> String {
+    let mut table = Table::new(&["name", "limit", "set here", "in force"]);
+    for ([name, what, set], [_, _, effective]) in rows(set).zip(rows(effective)) {
+        table.row([name, what, set, effective]);
     }
     table.or("")
-}
-
-fn rows(limits: Option<&pb::Limits>) -> Vec<(&'static str, String)> {
-    let limits = limits.cloned().unwrap_or_default();
-    let (invite, message) = (limits.invite.unwrap_or_default(), limits.message.unwrap_or_default());
-    let number = |number: Option<i32>| number.map_or_else(|| "-".to_owned(), |number| number.to_string());
-    let time = |time: Option<prost_types::Duration>| {
-        time.and_then(|time| time.try_into().ok()).map_or_else(|| "-".to_owned(), duration)
-    };
-    let interval = invite
-        .interval
-        .map_or_else(|| "-".to_owned(), |range| format!("{} to {}", time(range.shortest), time(range.longest)));
-    vec![
-        ("invites a day", number(invite.per_day)),
-        ("invites a day and chat", number(invite.per_day_and_chat)),
-        ("invites for ever and chat", number(invite.total_per_chat)),
-        ("invites an hour", number(invite.per_hour)),
-        ("between two invites", interval),
-        ("invites before a pause", number(invite.pause_after)),
-        ("the pause", time(invite.pause)),
-        ("messages a day", number(message.per_day)),
-        ("messages an hour", number(message.per_hour)),
-        ("contacts added a day", number(limits.add_contact_per_day)),
-        ("chats joined a day", number(limits.join_chat_per_day)),
-        ("usernames looked up a day", number(limits.resolve_username_per_day)),
-    ]
 }

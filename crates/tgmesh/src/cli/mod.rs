@@ -9,6 +9,7 @@ mod dnc;
 mod doctor;
 mod failure;
 mod health;
+mod limit_names;
 mod limits;
 mod login;
 mod maintain;
@@ -128,6 +129,12 @@ impl Priority {
             Self::Low => Wire::Low,
         }
     }
+}
+
+/// The fields that an update changes, of those that it could.
+pub(crate) fn mask(fields: &[(&str, bool)]) -> prost_types::FieldMask {
+    let paths = fields.iter().filter(|(_, set)| *set).map(|(field, _)| (*field).to_owned());
+    prost_types::FieldMask { paths: paths.collect() }
 }
 
 /// What every command is given.

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::client::{Clients, Connect, Service};
 use super::parse_view as view;
-use super::progress::Watch;
+use super::progress::{Progress, Watched, follow};
 use super::{Context, Done, Failure, Page, Priority};
 
 const TO: Service = Service::Parsing;
@@ -284,35 +284,35 @@ async fn start(context: &Context, clients: &Clients, args: StartArgs) -> Done {
     Ok(())
 }
 
-async fn watch(context: &Context, clients: &Clients, parse_task_id: String) -> Done {
-    let mut watch = Watch::new(context);
-    let mut last: Option<pb::ParseTask> = None;
-    let mut unprinted = None;
-    clients
-        .watch(
-            TO,
-            async |c, resume_token| {
-                let request = pb::WatchParseTaskRequest { parse_task_id: parse_task_id.clone(), resume_token };
-                Client::new(c).watch_parse_task(request).await
-            },
-            |message: &pb::WatchParseTaskResponse| {
-                if let Err(failure) = context.show_json(message) {
-                    unprinted = Some(failure);
-                }
-                let Some(task) = &message.parse_task else { return unprinted.is_some() };
-                let (position, total) = view::position(task);
-                watch.at(position, total, &view::state_key(task), &view::state_line(context, task));
-                last = Some(task.clone());
-                unprinted.is_some() || view::rests(task.state())
-            },
-            |message| &message.resume_token,
-        )
-        .await?;
-    watch.end();
-    if let Some(failure) = unprinted {
-        return Err(failure);
+impl Watched for pb::WatchParseTaskResponse {
+    type Subject = pb::ParseTask;
+
+    fn resume_token(&self) -> &str {
+        &self.resume_token
     }
-    let Some(task) = last else { return Ok(()) };
+
+    fn subject(&self) -> Option<&pb::ParseTask> {
+        self.parse_task.as_ref()
+    }
+
+    fn progress(context: &Context, task: &pb::ParseTask) -> Progress {
+        let (position, total) = view::position(task);
+        Progress {
+            position,
+            total,
+            state: view::state_key(task),
+            line: view::state_line(context, task),
+            rests: view::rests(task.state()),
+        }
+    }
+}
+
+async fn watch(context: &Context, clients: &Clients, parse_task_id: String) -> Done {
+    let open = async |c, resume_token| {
+        let request = pb::WatchParseTaskRequest { parse_task_id: parse_task_id.clone(), resume_token };
+        Client::new(c).watch_parse_task(request).await
+    };
+    let Some(task) = follow::<pb::WatchParseTaskResponse>(context, clients, TO, open).await? else { return Ok(()) };
     if !context.json {
         super::output::print_line(view::task(context, Some(&task)).trim_end());
     }

@@ -4,12 +4,76 @@
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use prost::{Message, Name};
+use service_kit::client::UserChannel;
+use tonic::{Response, Status, Streaming};
 
-use super::Context;
+use super::client::{Clients, Service};
+use super::{Context, Failure};
+
+/// A message of a watch.
+pub(crate) trait Watched: Message + Name {
+    /// What is watched.
+    type Subject: Clone;
+
+    /// Where the watch is taken up again.
+    fn resume_token(&self) -> &str;
+
+    /// The subject as it is now, when the message says.
+    fn subject(&self) -> Option<&Self::Subject>;
+
+    /// What has happened since the last message, a line each.
+    fn news(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// How far the subject is.
+    fn progress(context: &Context, subject: &Self::Subject) -> Progress;
+}
+
+/// How far something is.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    pub(crate) position: u64,
+    /// Of so much, when that is known.
+    pub(crate) total: Option<u64>,
+    /// What is worth a line of its own when it changes: numbers change all the time.
+    pub(crate) state: String,
+    pub(crate) line: String,
+    /// Nothing happens any more until somebody does something.
+    pub(crate) rests: bool,
+}
+
+/// Follows something until it rests; answers how it was last.
+pub(crate) async fn follow<T: Watched>(
+    context: &Context,
+    clients: &Clients,
+    service: Service,
+    open: impl AsyncFn(UserChannel, String) -> Result<Response<Streaming<T>>, Status>,
+) -> Result<Option<T::Subject>, Failure> {
+    let mut watch = Watch::new(context);
+    let (mut last, mut unprinted) = (None, None);
+    let each = |message: &T| {
+        if let Err(failure) = context.show_json(message) {
+            unprinted = Some(failure);
+        }
+        for line in message.news() {
+            watch.line(&line);
+        }
+        let Some(subject) = message.subject() else { return unprinted.is_some() };
+        let progress = T::progress(context, subject);
+        watch.at(&progress);
+        last = Some(subject.clone());
+        unprinted.is_some() || progress.rests
+    };
+    clients.watch(service, open, each, T::resume_token).await?;
+    watch.end();
+    unprinted.map_or(Ok(last), Err)
+}
 
 /// Something that is watched.
 #[derive(Debug)]
-pub(crate) struct Watch {
+struct Watch {
     bar: Option<ProgressBar>,
     known: bool,
     told: String,
@@ -18,7 +82,7 @@ pub(crate) struct Watch {
 
 impl Watch {
     /// Shows nothing yet.
-    pub(crate) fn new(context: &Context) -> Self {
+    fn new(context: &Context) -> Self {
         let terminal = console::Term::stderr().is_term() && !context.json;
         let bar = terminal.then(|| {
             let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
@@ -28,12 +92,12 @@ impl Watch {
         Self { bar, known: false, told: String::new(), quiet: context.json }
     }
 
-    /// It has come this far, of so much when that is known. Elsewhere than on a
-    /// terminal the line is written when `state` is another one than before:
-    /// numbers change all the time.
-    pub(crate) fn at(&mut self, position: u64, total: Option<u64>, state: &str, line: &str) {
+    /// It has come this far. Elsewhere than on a terminal the line is written
+    /// when the state is another one than before.
+    fn at(&mut self, Progress { position, total, state, line, .. }: &Progress) {
+        let (position, total) = (*position, *total);
         let Some(bar) = &self.bar else {
-            if !self.quiet && self.told != state {
+            if !self.quiet && self.told != *state {
                 eprintln!("{line}");
                 state.clone_into(&mut self.told);
             }
@@ -57,7 +121,7 @@ impl Watch {
     }
 
     /// Writes a line above the bar.
-    pub(crate) fn line(&self, line: &str) {
+    fn line(&self, line: &str) {
         match &self.bar {
             Some(bar) => bar.println(line),
             None if !self.quiet => eprintln!("{line}"),
@@ -66,7 +130,7 @@ impl Watch {
     }
 
     /// Leaves the terminal as it was.
-    pub(crate) fn end(&self) {
+    fn end(&self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
