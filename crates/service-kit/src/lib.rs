@@ -4,6 +4,7 @@
 
 pub mod address;
 pub mod build;
+pub mod bulk;
 pub mod client;
 pub mod clock;
 pub mod config;

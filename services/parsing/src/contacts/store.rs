@@ -2,12 +2,13 @@
 
 use std::collections::HashSet;
 
-use sea_orm::sea_query::{Expr, LikeExpr, OnConflict, Query};
+use sea_orm::sea_query::{Expr, LikeExpr, Query};
 use sea_orm::{
-    ColumnTrait as _, ConnectionTrait, DbErr, EntityTrait as _, ExprTrait as _, IntoActiveModel as _, QueryFilter as _,
-    QueryOrder as _, QuerySelect as _, QueryTrait as _,
+    ColumnTrait as _, ConnectionTrait, DbErr, EntityTrait as _, ExprTrait as _, QueryFilter as _, QueryOrder as _,
+    QuerySelect as _,
 };
 use service_kit::SharedClock;
+use service_kit::bulk;
 use service_kit::clock::new_id;
 use uuid::Uuid;
 
@@ -15,7 +16,7 @@ use super::entity::{Column, Entity, Model, accounts};
 use crate::error::Error;
 use crate::person::{Person, search_pattern};
 use crate::results;
-use crate::rows::{filled, pieces};
+use crate::rows::filled;
 
 /// Stores people as contacts, and answers how many of them were not known before.
 ///
@@ -30,16 +31,12 @@ pub async fn record(
     let now = clock.now().millis();
     let mut people: Vec<&Person> = people.iter().collect();
     people.sort_unstable_by_key(|person| person.user_id);
-    let mut new = 0;
-    for chunk in pieces(&people) {
-        let rows: Vec<Model> = chunk.iter().map(|person| row(owner, person, new_id(&**clock), now)).collect();
-        let added = insert_new(conn, &rows).await?;
-        new += i64::try_from(added.len()).unwrap_or(i64::MAX);
-        let known: Vec<Model> = rows.into_iter().filter(|row| !added.contains(&row.user_id)).collect();
-        refresh(conn, known).await?;
-    }
+    let mut rows: Vec<Model> = people.iter().map(|person| row(owner, person, new_id(&**clock), now)).collect();
+    let added = insert_new(conn, &rows).await?;
+    rows.retain(|row| !added.contains(&row.user_id));
+    bulk::insert::<Entity>(conn, &rows, REFRESH).await?;
     references(conn, owner, &people, now).await?;
-    Ok(new)
+    Ok(i64::try_from(added.len()).unwrap_or(i64::MAX))
 }
 
 /// Adds to known contacts that another account sees them.
@@ -75,42 +72,24 @@ fn row(owner: Uuid, person: &Person, id: Uuid, now: i64) -> Model {
     }
 }
 
+/// Those that are there are seen anew.
+const REFRESH: &str = "\
+ON CONFLICT (workspace_id, user_id) DO UPDATE SET
+  last_found_at = excluded.last_found_at,
+  username = excluded.username, first_name = excluded.first_name, last_name = excluded.last_name,
+  phone = excluded.phone, bot = excluded.bot, deleted = excluded.deleted, premium = excluded.premium,
+  admin = excluded.admin, last_seen = excluded.last_seen, last_seen_at = excluded.last_seen_at,
+  search_text = excluded.search_text";
+
 /// Inserts those that are not there, and answers whom.
 async fn insert_new(conn: &impl ConnectionTrait, rows: &[Model]) -> Result<HashSet<i64>, DbErr> {
-    let statement = Entity::insert_many(rows.iter().cloned().map(Model::into_active_model))
-        .into_query()
-        .on_conflict(OnConflict::columns([Column::WorkspaceId, Column::UserId]).do_nothing().to_owned())
-        .returning(Query::returning().column(Column::UserId))
-        .to_owned();
-    conn.query_all(&statement).await?.iter().map(|row| row.try_get("", "user_id")).collect()
-}
-
-/// Updates those that are there to how they are seen now.
-async fn refresh(conn: &impl ConnectionTrait, rows: Vec<Model>) -> Result<(), DbErr> {
-    let seen = [
-        Column::LastFoundAt,
-        Column::Username,
-        Column::FirstName,
-        Column::LastName,
-        Column::Phone,
-        Column::Bot,
-        Column::Deleted,
-        Column::Premium,
-        Column::Admin,
-        Column::LastSeen,
-        Column::LastSeenAt,
-        Column::SearchText,
-    ];
-    let conflict = OnConflict::columns([Column::WorkspaceId, Column::UserId]).update_columns(seen).to_owned();
-    for chunk in pieces(&rows) {
-        let rows = chunk.iter().cloned().map(Model::into_active_model);
-        Entity::insert_many(rows).on_conflict(conflict.clone()).exec_without_returning(conn).await?;
-    }
-    Ok(())
+    let nothing = "ON CONFLICT (workspace_id, user_id) DO NOTHING RETURNING user_id";
+    let added = bulk::insert_returning::<Entity>(conn, rows, nothing).await?;
+    added.iter().map(|row| row.try_get("", "user_id")).collect()
 }
 
 async fn references(conn: &impl ConnectionTrait, owner: Uuid, people: &[&Person], now: i64) -> Result<(), DbErr> {
-    use accounts::{Column, Entity, Model};
+    use accounts::{Entity, Model};
     let rows: Vec<Model> = people
         .iter()
         .filter_map(|person| {
@@ -118,14 +97,9 @@ async fn references(conn: &impl ConnectionTrait, owner: Uuid, people: &[&Person]
             Some(Model { workspace_id: owner, user_id: person.user_id, account_id, sealed, seen_at: now })
         })
         .collect();
-    for chunk in pieces(&rows) {
-        let conflict = OnConflict::columns([Column::WorkspaceId, Column::UserId, Column::AccountId])
-            .update_columns([Column::Sealed, Column::SeenAt])
-            .to_owned();
-        let rows = chunk.iter().cloned().map(Model::into_active_model);
-        Entity::insert_many(rows).on_conflict(conflict).exec_without_returning(conn).await?;
-    }
-    Ok(())
+    let seen = "ON CONFLICT (workspace_id, user_id, account_id) DO UPDATE \
+                SET sealed = excluded.sealed, seen_at = excluded.seen_at";
+    bulk::insert::<Entity>(conn, &rows, seen).await
 }
 
 /// Contacts of this owner, newest first.

@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 
-use sea_orm::sea_query::{Expr, LikeExpr, OnConflict, Query};
+use sea_orm::sea_query::{Expr, LikeExpr, Query};
 use sea_orm::{
-    ColumnTrait as _, ConnectionTrait, DbErr, EntityTrait as _, ExprTrait as _, FromQueryResult, IntoActiveModel as _,
-    PaginatorTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
+    ColumnTrait as _, ConnectionTrait, DbErr, EntityTrait as _, ExprTrait as _, FromQueryResult, PaginatorTrait as _,
+    QueryFilter as _, QueryOrder as _, QuerySelect as _,
 };
+use service_kit::bulk;
 use service_kit::clock::new_id;
 use service_kit::{SharedClock, Time};
 use tgmesh_proto::parsing::v1::skip_count::Reason;
@@ -14,7 +15,7 @@ use uuid::Uuid;
 
 use super::entity::{Column, Entity, Model};
 use crate::person::{Person, search_pattern};
-use crate::rows::{filled, pieces};
+use crate::rows::filled;
 
 /// A person met in a source, once a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,35 +93,23 @@ pub async fn record(
         }
         rows.push(row(place, sighting, seq, new_id(&**clock), now));
     }
-    for chunk in pieces(&rows) {
-        let rows = chunk.iter().cloned().map(Model::into_active_model);
-        Entity::insert_many(rows).on_conflict(grow()).exec_without_returning(conn).await?;
-    }
+    bulk::insert::<Entity>(conn, &rows, GROW).await?;
     Ok(recorded)
 }
 
 /// A row that is there already takes the activity of the one that was to be
 /// added, and what addresses the person if it has nothing: Telegram first shows
 /// some without an access hash that is good for anything.
-fn grow() -> OnConflict {
-    let excluded = |column: &str| Expr::cust(format!("excluded.{column}"));
-    let stored = |column: Column| Expr::col((Entity, column));
-    let later = Expr::case(
-        stored(Column::LastActiveAt).is_null().or(excluded("last_active_at").gt(stored(Column::LastActiveAt))),
-        excluded("last_active_at"),
-    )
-    .finally(stored(Column::LastActiveAt));
-    let or_added = |column: Column, name: &str| {
-        let lacks = stored(Column::SkipReason).eq(0).and(stored(Column::AccountId).is_null());
-        Expr::case(lacks, excluded(name)).finally(stored(column))
-    };
-    OnConflict::columns([Column::TaskId, Column::UserId])
-        .value(Column::Activity, stored(Column::Activity).add(excluded("activity")))
-        .value(Column::LastActiveAt, later)
-        .value(Column::AccountId, or_added(Column::AccountId, "account_id"))
-        .value(Column::Sealed, or_added(Column::Sealed, "sealed"))
-        .to_owned()
-}
+const GROW: &str = "\
+ON CONFLICT (task_id, user_id) DO UPDATE SET
+  activity = parse_results.activity + excluded.activity,
+  last_active_at = CASE
+    WHEN parse_results.last_active_at IS NULL OR excluded.last_active_at > parse_results.last_active_at
+    THEN excluded.last_active_at ELSE parse_results.last_active_at END,
+  account_id = CASE WHEN parse_results.skip_reason = 0 AND parse_results.account_id IS NULL
+    THEN excluded.account_id ELSE parse_results.account_id END,
+  sealed = CASE WHEN parse_results.skip_reason = 0 AND parse_results.account_id IS NULL
+    THEN excluded.sealed ELSE parse_results.sealed END";
 
 fn row(place: Place, sighting: &Sighting, seq: Option<i64>, id: Uuid, now: i64) -> Model {
     let person = &sighting.person;
