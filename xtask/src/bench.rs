@@ -3,8 +3,8 @@
 
 use anyhow::bail;
 
-use crate::tests::Needs;
-use crate::{command, places};
+use crate::postgres::Postgres;
+use crate::{command, places, postgres};
 
 #[derive(clap::Args)]
 pub struct Arguments {
@@ -35,11 +35,16 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         return Ok(());
     }
     command::run(&mut command::cargo(["build", "--release", "--package", "tgmesh"]))?;
-    let needs = Needs::bring_up()?;
+    let server = match std::env::var_os(postgres::URL) {
+        Some(_) => None,
+        None => Some(Postgres::start()?),
+    };
     for name in names {
         let mut bench = command::cargo(["bench", "--quiet", "--package", "tgmesh-tests", "--bench", &name]);
         bench.env("TGMESH_TEST_BINARY", places::target().join("release/tgmesh"));
-        needs.announce(&mut bench);
+        if let Some(server) = &server {
+            bench.env(postgres::URL, &server.url);
+        }
         command::run(&mut bench)?;
     }
     Ok(())
