@@ -75,19 +75,25 @@ async fn nobody_is_waited_for_who_will_never_be_able() {
         let status = service.client.test_invite(named).await.unwrap_err();
         let failure = tgmesh_proto::status::read(&status).unwrap();
         assert_eq!((failure.reason, failure.metadata["paused"].as_str()), (ErrorReason::NoAbleAccount, "1"));
-        assert_eq!(waits(&service.world), [0, 0, 0]);
+        assert_eq!(waits(&service.world), [0; 3]);
 
-        // One that rests is waited for.
+        // Nor one that will be able to, but not soon; the world says in a minute.
         service.world.state().problems.insert(paused, Problem::Limit);
+        let late = request(&service, "");
+        assert_eq!(reason(service.client.test_invite(late).await), ErrorReason::NoAccountAvailable);
+        assert_eq!(waits(&service.world), [0; 4]);
+
+        // One that works for somebody else may be back at any moment.
+        service.world.state().denied.insert(paused, "leased");
         let mut client = service.client.clone();
         let waited = tokio::spawn({
             let request = request(&service, "");
             async move { client.test_invite(request).await }
         });
-        service.world.until(|state| state.lease_requests.len() == 5).await;
+        service.world.until(|state| state.lease_requests.len() == 6).await;
         service.world.allow(paused);
         assert_eq!(waited.await.unwrap().unwrap().into_inner().outcome(), Outcome::Invited);
-        assert!(waits(&service.world)[4] > 0);
+        assert!(waits(&service.world)[5] > 0);
         service.stop().await;
     })
     .await;

@@ -10,12 +10,14 @@ pub mod store;
 pub mod try_one;
 pub mod watch;
 
-use prost::Message as _;
+use prost::Message;
 use sea_orm::{EntityTrait as _, Value};
 use service_kit::Time;
+use service_kit::db::Tx;
 use service_kit::identity::Identity;
 use service_kit::requests::{Claim, Opened, Slot};
 use service_kit::unserved::Unserved;
+use tgmesh_proto::WithRequestId;
 use tgmesh_proto::invite::v1::{
     Campaign, CampaignKind, CampaignOptions, CancelCampaignRequest, CancelCampaignResponse, CheckReadinessRequest,
     CheckReadinessResponse, DeleteCampaignRequest, DeleteCampaignResponse, PauseCampaignRequest, PauseCampaignResponse,
@@ -92,14 +94,10 @@ pub async fn get(app: &App, who: &Identity, campaign_id: &str) -> Result<Campaig
 /// # Errors
 /// Those of its contract.
 pub async fn start(app: &App, who: Identity, request: StartCampaignRequest) -> Result<StartCampaignResponse, Error> {
-    let slot = match app.requests.open(&who, "StartCampaign", &request).await? {
-        Opened::Repeat(answer) => return Ok(answer),
-        Opened::Interrupted(slot) | Opened::New(slot) => slot,
-    };
-    let started = run(app, &who, &request.campaign_id, Change::Start, &slot, |campaign| StartCampaignResponse {
+    run(app, who, "StartCampaign", &request, &request.campaign_id, Change::Start, |campaign| StartCampaignResponse {
         campaign: Some(campaign),
-    });
-    settle(app, started.await, slot).await
+    })
+    .await
 }
 
 /// Serves `ResumeCampaign`.
@@ -107,33 +105,47 @@ pub async fn start(app: &App, who: Identity, request: StartCampaignRequest) -> R
 /// # Errors
 /// Those of its contract.
 pub async fn resume(app: &App, who: Identity, request: ResumeCampaignRequest) -> Result<ResumeCampaignResponse, Error> {
-    let slot = match app.requests.open(&who, "ResumeCampaign", &request).await? {
-        Opened::Repeat(answer) => return Ok(answer),
-        Opened::Interrupted(slot) | Opened::New(slot) => slot,
-    };
-    let resumed = run(app, &who, &request.campaign_id, Change::Resume, &slot, |campaign| ResumeCampaignResponse {
+    run(app, who, "ResumeCampaign", &request, &request.campaign_id, Change::Resume, |campaign| ResumeCampaignResponse {
         campaign: Some(campaign),
-    });
-    settle(app, resumed.await, slot).await
-}
-
-/// Lets a refused call be made again.
-async fn settle<R>(app: &App, answer: Result<R, Error>, slot: Slot) -> Result<R, Error> {
-    if answer.is_err() {
-        slot.forget(app.db.conn()).await?;
-    }
-    answer
+    })
+    .await
 }
 
 /// Sets a campaign running, after checking account by account that it can work.
-async fn run<R: prost::Message>(
+async fn run<Q, R>(
     app: &App,
-    who: &Identity,
+    who: Identity,
+    method: &'static str,
+    request: &Q,
     campaign_id: &str,
     change: Change,
-    slot: &Slot,
     answer: impl FnOnce(Campaign) -> R,
-) -> Result<R, Error> {
+) -> Result<R, Error>
+where
+    Q: Message + WithRequestId,
+    R: Message + Default,
+{
+    let slot = match app.requests.open(&who, method, request).await? {
+        Opened::Repeat(answer) => return Ok(answer),
+        Opened::Interrupted(slot) | Opened::New(slot) => slot,
+    };
+    let ready = ready(app, &who, campaign_id, change).await;
+    let changed = match ready {
+        Ok(()) => {
+            let tx = app.db.begin().await?;
+            make(app, tx, &who, &slot, campaign_id, change, answer).await
+        }
+        Err(error) => Err(error),
+    };
+    if changed.is_err() {
+        // Refused, it may be made again.
+        slot.forget(app.db.conn()).await?;
+    }
+    changed
+}
+
+/// Whether a campaign can be set running: it has something to do, and an account that can.
+async fn ready(app: &App, who: &Identity, campaign_id: &str, change: Change) -> Result<(), Error> {
     let campaign_id = id(campaign_id)?;
     let model = store::find(app.db.conn(), who.workspace_id, campaign_id).await?;
     if !state::allows(model.state(), change) {
@@ -143,14 +155,7 @@ async fn run<R: prost::Message>(
     if counts.get(&campaign_id).is_none_or(|counts| counts.left() == 0) {
         return Err(Error::NoTargets);
     }
-    readiness::ask(app, who.acting(), &model.chat).await?.able()?;
-    let tx = app.db.begin().await?;
-    let model = store::change(&*tx, who.workspace_id, campaign_id, change, app.now()).await?;
-    let answer = answer(show(&*tx, &model).await?);
-    slot.answer(&*tx, &answer).await?;
-    tx.commit().await?;
-    app.changed();
-    Ok(answer)
+    readiness::ask(app, who.acting(), &model.chat).await?.able()
 }
 
 /// Serves `PauseCampaign`.
@@ -158,17 +163,10 @@ async fn run<R: prost::Message>(
 /// # Errors
 /// Those of its contract.
 pub async fn pause(app: &App, who: &Identity, request: &PauseCampaignRequest) -> Result<PauseCampaignResponse, Error> {
-    let tx = app.db.begin().await?;
-    let slot = match app.requests.claim(&*tx, who, "PauseCampaign", request).await? {
-        Claim::Repeat(answer) => return Ok(answer),
-        Claim::New(slot) => slot,
-    };
-    let model = store::change(&*tx, who.workspace_id, id(&request.campaign_id)?, Change::Pause, app.now()).await?;
-    let answer = PauseCampaignResponse { campaign: Some(show(&*tx, &model).await?) };
-    slot.answer(&*tx, &answer).await?;
-    tx.commit().await?;
-    app.changed();
-    Ok(answer)
+    stop(app, who, "PauseCampaign", request, &request.campaign_id, Change::Pause, |campaign| PauseCampaignResponse {
+        campaign: Some(campaign),
+    })
+    .await
 }
 
 /// Serves `CancelCampaign`.
@@ -180,13 +178,45 @@ pub async fn cancel(
     who: &Identity,
     request: &CancelCampaignRequest,
 ) -> Result<CancelCampaignResponse, Error> {
+    stop(app, who, "CancelCampaign", request, &request.campaign_id, Change::Cancel, |campaign| CancelCampaignResponse {
+        campaign: Some(campaign),
+    })
+    .await
+}
+
+/// Keeps a campaign from going on: nothing has to be asked before.
+async fn stop<Q, R>(
+    app: &App,
+    who: &Identity,
+    method: &'static str,
+    request: &Q,
+    campaign_id: &str,
+    change: Change,
+    answer: impl FnOnce(Campaign) -> R,
+) -> Result<R, Error>
+where
+    Q: Message + WithRequestId,
+    R: Message + Default,
+{
     let tx = app.db.begin().await?;
-    let slot = match app.requests.claim(&*tx, who, "CancelCampaign", request).await? {
-        Claim::Repeat(answer) => return Ok(answer),
-        Claim::New(slot) => slot,
-    };
-    let model = store::change(&*tx, who.workspace_id, id(&request.campaign_id)?, Change::Cancel, app.now()).await?;
-    let answer = CancelCampaignResponse { campaign: Some(show(&*tx, &model).await?) };
+    match app.requests.claim(&*tx, who, method, request).await? {
+        Claim::Repeat(answer) => Ok(answer),
+        Claim::New(slot) => make(app, tx, who, &slot, campaign_id, change, answer).await,
+    }
+}
+
+/// Makes a change of state, with its answer, in one transaction.
+async fn make<R: Message>(
+    app: &App,
+    tx: Tx,
+    who: &Identity,
+    slot: &Slot,
+    campaign_id: &str,
+    change: Change,
+    answer: impl FnOnce(Campaign) -> R,
+) -> Result<R, Error> {
+    let model = store::change(&*tx, who.workspace_id, id(campaign_id)?, change, app.now()).await?;
+    let answer = answer(show(&*tx, &model).await?);
     slot.answer(&*tx, &answer).await?;
     tx.commit().await?;
     app.changed();

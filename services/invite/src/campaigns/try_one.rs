@@ -21,6 +21,7 @@ use super::readiness;
 use crate::app::App;
 use crate::audience::import::listed;
 use crate::engine::outcome::{Verdict, judge};
+use crate::engine::waiting::denial;
 use crate::error::Error;
 use crate::targets::{Digits, Person};
 
@@ -97,8 +98,8 @@ impl Call<'_> {
         Ok(TestInviteResponse { outcome: answer.outcome, telegram_error: answer.telegram_error, account_id })
     }
 
-    /// An account that can. Waited for only where one will be able to: otherwise
-    /// the answer is there at once.
+    /// An account that can. Waited for only where one will be able to, and soon:
+    /// otherwise the answer is there at once.
     async fn account(&self) -> Result<LeaseGuard, Error> {
         let guard = match self.acquire(Duration::ZERO).await {
             Err(status) if tgmesh_proto::status::reason(&status) == Some(ErrorReason::NoAccountAvailable) => {
@@ -107,7 +108,9 @@ impl Call<'_> {
                     return Err(Error::AccountNotFound);
                 }
                 readiness.able()?;
-                self.acquire(WAIT).await
+                let denial = denial(&status, self.app.clock.now());
+                let is_late = !denial.contended && denial.retry_after.is_some_and(|delay| delay > WAIT);
+                if is_late { Err(status) } else { self.acquire(WAIT).await }
             }
             answer => answer,
         };
