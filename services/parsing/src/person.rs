@@ -34,6 +34,28 @@ pub struct Person {
     pub reference: Option<(Uuid, Vec<u8>)>,
 }
 
+/// The person whom a row shows, with what addresses him: the tables of people
+/// have these columns alike.
+macro_rules! person_of_row {
+    ($row:expr, $reference:expr) => {
+        $crate::person::Person {
+            user_id: $row.user_id,
+            username: $row.username.clone(),
+            first_name: $row.first_name.clone(),
+            last_name: $row.last_name.clone(),
+            phone: $row.phone.clone(),
+            bot: $row.bot,
+            deleted: $row.deleted,
+            premium: $row.premium,
+            admin: $row.admin,
+            last_seen: $row.last_seen,
+            last_seen_at: $row.last_seen_at.map(service_kit::Time::from_millis),
+            reference: $reference,
+        }
+    };
+}
+pub(crate) use person_of_row;
+
 impl Person {
     /// From the wire.
     pub fn from_proto(person: telegram::Person) -> Self {

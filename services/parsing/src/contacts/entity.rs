@@ -1,9 +1,8 @@
 //! The table `contacts`.
 
 use sea_orm::entity::prelude::*;
-use service_kit::Time;
 
-use crate::person::Person;
+use crate::person::{Person, person_of_row};
 
 /// A person, as he was seen last. Times are milliseconds since the epoch.
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
@@ -54,20 +53,7 @@ impl ActiveModelBehavior for ActiveModel {}
 impl Model {
     /// The person, without what addresses him.
     pub fn person(&self) -> Person {
-        Person {
-            user_id: self.user_id,
-            username: self.username.clone(),
-            first_name: self.first_name.clone(),
-            last_name: self.last_name.clone(),
-            phone: self.phone.clone(),
-            bot: self.bot,
-            deleted: self.deleted,
-            premium: self.premium,
-            admin: self.admin,
-            last_seen: self.last_seen,
-            last_seen_at: self.last_seen_at.map(Time::from_millis),
-            reference: None,
-        }
+        person_of_row!(self, None)
     }
 }
 

@@ -1,9 +1,8 @@
 //! The table `parse_results`.
 
 use sea_orm::entity::prelude::*;
-use service_kit::Time;
 
-use crate::person::Person;
+use crate::person::{Person, person_of_row};
 
 /// One person a task found, kept or not. Times are milliseconds since the epoch.
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
@@ -66,20 +65,7 @@ impl ActiveModelBehavior for ActiveModel {}
 impl Model {
     /// The person.
     pub fn person(&self) -> Person {
-        Person {
-            user_id: self.user_id,
-            username: self.username.clone(),
-            first_name: self.first_name.clone(),
-            last_name: self.last_name.clone(),
-            phone: self.phone.clone(),
-            bot: self.bot,
-            deleted: self.deleted,
-            premium: self.premium,
-            admin: self.admin,
-            last_seen: self.last_seen,
-            last_seen_at: self.last_seen_at.map(Time::from_millis),
-            reference: self.account_id.zip(self.sealed.clone()),
-        }
+        person_of_row!(self, self.account_id.zip(self.sealed.clone()))
     }
 }
 
