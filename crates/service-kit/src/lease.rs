@@ -11,11 +11,9 @@ use tonic::{Code, Status};
 use uuid::Uuid;
 
 use crate::client::ServiceChannel;
-use crate::clock::{SharedClock, duration_from_proto, duration_to_proto, new_id};
+use crate::clock::{SharedClock, Time, duration_from_proto, duration_to_proto, new_id};
 use crate::identity::Acting;
 
-/// The ttl asked for when the request names none.
-pub const DEFAULT_TTL: Duration = Duration::from_secs(30);
 /// How long before its deadline a lease is treated as lost: covers the clocks'
 /// drift and the way of a request.
 const MARGIN: Duration = Duration::from_millis(500);
@@ -38,19 +36,21 @@ impl Leases {
         Self { client: LeaseServiceClient::new(channel), clock }
     }
 
-    /// Takes an account. `request_id` is filled in.
+    /// Takes an account. `request_id` is filled in. Without a ttl it is the
+    /// integration service's, which the lease tells.
     ///
     /// # Errors
     /// As `AcquireLease`.
     pub async fn acquire(&self, acting: Acting, mut request: AcquireLeaseRequest) -> Result<LeaseGuard, Status> {
         request.request_id = new_id(&*self.clock).to_string();
-        let ttl = request.ttl.as_ref().map_or(DEFAULT_TTL, duration_from_proto);
+        let asked = request.ttl.as_ref().map(duration_from_proto);
         let wait = request.wait.as_ref().map_or(Duration::ZERO, duration_from_proto);
         let mut call = acting.request(request);
         call.set_timeout(wait + Duration::from_secs(10));
         let mut client = self.client.clone();
         let mut begin = self.clock.monotonic();
         let mut lease = client.acquire_lease(call).await?.into_inner().lease.unwrap_or_default();
+        let ttl = asked.unwrap_or_else(|| lasts(&lease));
         // The deadline runs from before the request that set it. After a wait
         // nobody here knows when the lease began: renew it, to know.
         if self.clock.monotonic().saturating_sub(begin) > ttl / 3 {
@@ -66,6 +66,12 @@ impl Leases {
         let deadline = begin + ttl;
         Ok(LeaseGuard::start(self.clone(), acting, lease, ttl, deadline))
     }
+}
+
+/// For how long a lease was given.
+fn lasts(lease: &Lease) -> Duration {
+    let (Some(begin), Some(end)) = (&lease.acquire_time, &lease.expire_time) else { return Duration::ZERO };
+    Time::from_proto(end).since(Time::from_proto(begin))
 }
 
 /// An account that is held. Dropping it gives the account back.

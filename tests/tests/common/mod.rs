@@ -159,6 +159,11 @@ impl World {
         self.folder.path()
     }
 
+    /// Where a service is served.
+    pub fn address(&self, service: &str) -> std::net::SocketAddr {
+        self.running.served.services[service]
+    }
+
     /// The emulator.
     pub fn handle(&self) -> &Handle {
         self.outside.as_ref().or(self.running.emulator.as_ref()).expect("it runs").handle()

@@ -6,7 +6,9 @@ mod common;
 
 mod accounts;
 mod interrupted;
+mod leases;
 mod logins;
+mod quotas;
 mod readiness;
 mod telegram;
 
