@@ -46,6 +46,9 @@ listen = '127.0.0.1:0'
 listen = '127.0.0.1:0'
 ";
 
+/// The pieces of a file, made as they are sent.
+type Pieces = Box<dyn Iterator<Item = Vec<u8>> + Send>;
+
 /// `tgmesh serve all` in a folder of its own.
 struct Stage {
     folder: TempDir,
@@ -176,7 +179,7 @@ async fn a_gigabyte_that_cannot_be_used_is_refused_in_constant_memory() -> anyho
     stage.upload(MB, rows()).await?;
     let usual = stage.peak()?;
     let letters = || vec![b'a'; PIECE];
-    let files: [(&str, Box<dyn Iterator<Item = Vec<u8>> + Send>, &str); 5] = [
+    let files: [(&str, Pieces, &str); 5] = [
         ("one line", Box::new(std::iter::repeat_with(letters)), "longer than"),
         ("one line behind rows", Box::new(rows_then(letters)), "longer than"),
         ("broken quoting", Box::new(rows_then(|| b"\"person".repeat(PIECE / 7))), "quotation mark"),
