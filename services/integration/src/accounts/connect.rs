@@ -1,9 +1,12 @@
 //! Connects a Telegram user to a workspace, and takes sessions out of use.
 
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use sea_orm::ActiveValue::Set;
-use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _};
+use sea_orm::{
+    ColumnTrait as _, ConnectionTrait, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
+};
 use service_kit::db::{Tx, is_unique_violation};
 use service_kit::identity::Identity;
 use tgmesh_proto::ErrorReason;
@@ -64,7 +67,10 @@ pub async fn adopt(core: &Core, tx: &Tx, who: &Identity, profile: &Profile, key:
             ));
         }
         Some(account) => {
-            end_session(core, tx, account.id, None).await?;
+            // The very same session goes on: it must not be logged out.
+            if !holds(core, &**tx, account.id, key).await? {
+                end_session(core, tx, account.id, None).await?;
+            }
             change.deleting_at = Set(None);
             touch(core, tx, account.id, change).await?;
             (account.id, Kind::Reconnected)
@@ -108,6 +114,39 @@ pub async fn adopt(core: &Core, tx: &Tx, who: &Identity, profile: &Profile, key:
     record(core, tx, id, who.workspace_id, Event::by(kind, who.actor())).await?;
     core.refresh(tx, id).await?;
     Ok(id)
+}
+
+/// Whether an account's session has this key.
+async fn holds(core: &Core, db: &impl ConnectionTrait, account: Uuid, key: &SessionKey) -> Result<bool> {
+    let row = session::Entity::find_by_id(account).one(db).await.map_err(|error| core.failed(&error))?;
+    Ok(row.is_some_and(|row| opened(core, &row).is_some_and(|found| found.expose() == key.expose())))
+}
+
+/// The accounts of the deployment whose sessions are in use, by their keys. A session that is in use must not be
+/// tried: Telegram destroys a key that it sees on two connections.
+///
+/// # Errors
+/// When the database fails.
+pub async fn keys_in_use(core: &Core) -> Result<HashMap<Vec<u8>, Uuid>> {
+    let failed = |error| core.failed(&error);
+    let usable: HashSet<Uuid> = account::Entity::find()
+        .select_only()
+        .column(account::Column::Id)
+        .filter(account::Column::SessionState.eq(SessionState::Ok as i32))
+        .into_tuple()
+        .all(core.db.conn())
+        .await
+        .map_err(failed)?
+        .into_iter()
+        .collect();
+    let sessions = session::Entity::find().all(core.db.conn()).await.map_err(failed)?;
+    let used = sessions.iter().filter(|row| usable.contains(&row.account_id));
+    Ok(used.filter_map(|row| Some((opened(core, row)?.expose().to_vec(), row.account_id))).collect())
+}
+
+/// Keys are sealed, each differently: they can be compared only when they are opened.
+fn opened(core: &Core, row: &session::Model) -> Option<SessionKey> {
+    SessionKey::from_bytes(&core.sealer.open(&account_context(row.account_id), &row.sealed).ok()?)
 }
 
 /// After `adopt` has been committed: drops the connection that used the old

@@ -1,6 +1,6 @@
 //! Session strings of other libraries.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use base64::Engine as _;
 use base64::engine::DecodePaddingMode;
@@ -10,6 +10,7 @@ use service_kit::identity::Identity;
 use tgmesh_proto::ErrorReason;
 use tgmesh_proto::integration::v1 as pb;
 use tgmesh_proto::integration::v1::import_result::Status;
+use uuid::Uuid;
 
 use super::{Taken, settle, take};
 use crate::accounts::{self, connect};
@@ -74,10 +75,11 @@ pub async fn import(
         Taken::Go { slot, .. } => slot,
     };
     let result = async {
+        let used = connect::keys_in_use(core).await?;
         let mut seen = HashSet::new();
         let mut results = Vec::new();
         for (number, line) in lines {
-            let result = one(core, who, line, &mut seen).await?;
+            let result = one(core, who, line, &mut seen, &used).await?;
             results.push(pb::ImportResult { line: number, ..result });
         }
         let answer = pb::ImportSessionsResponse { results };
@@ -87,7 +89,13 @@ pub async fn import(
     settle(core, result.await, &slot).await
 }
 
-async fn one(core: &Core, who: &Identity, line: &str, seen: &mut HashSet<Vec<u8>>) -> Result<pb::ImportResult> {
+async fn one(
+    core: &Core,
+    who: &Identity,
+    line: &str,
+    seen: &mut HashSet<Vec<u8>>,
+    used: &HashMap<Vec<u8>, Uuid>,
+) -> Result<pb::ImportResult> {
     let result = |status: Status, detail: &str| pb::ImportResult {
         line: 0,
         status: status.into(),
@@ -99,6 +107,17 @@ async fn one(core: &Core, who: &Identity, line: &str, seen: &mut HashSet<Vec<u8>
     };
     if !seen.insert(key.expose().to_vec()) {
         return Ok(result(Status::Duplicate, "the same session stands on an earlier line"));
+    }
+    let elsewhere = || result(Status::AlreadyConnected, "the account belongs to another workspace of this deployment");
+    // As when a file is imported again: nothing is to be done.
+    if let Some(account) = used.get(key.expose().as_slice()) {
+        let found = accounts::store::find(core.db.conn(), who.workspace_id, *account).await;
+        return Ok(match found.map_err(|error| core.failed(&error))? {
+            Some(row) => {
+                pb::ImportResult { account: Some(accounts::show(core, &row)), ..result(Status::Connected, "") }
+            }
+            None => elsewhere(),
+        });
     }
     // The trial needs a row to be opened from; a crash leaves it, far from due,
     // and the sweep forgets it: a session that was only tried is its owner's.
@@ -143,14 +162,14 @@ async fn one(core: &Core, who: &Identity, line: &str, seen: &mut HashSet<Vec<u8>
             drop(tx);
             // Somebody else's: it stays as it was, and is forgotten here.
             drop_trial(core, id).await?;
-            Ok(result(Status::AlreadyConnected, "the account belongs to another workspace of this deployment"))
+            Ok(elsewhere())
         }
         Err(error) => Err(error),
     }
 }
 
 /// A session that was only tried is forgotten, not logged out: it is its owner's.
-async fn drop_trial(core: &Core, id: uuid::Uuid) -> Result<()> {
+async fn drop_trial(core: &Core, id: Uuid) -> Result<()> {
     ended_session::Entity::delete_by_id(id).exec(core.db.conn()).await.map(|_| ()).map_err(|error| core.failed(&error))
 }
 
