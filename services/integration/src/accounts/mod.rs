@@ -7,7 +7,8 @@ pub mod state;
 pub mod store;
 pub mod wire;
 
-use sea_orm::ActiveValue::Set;
+use sea_orm::{ActiveValue::Set, EntityTrait as _};
+use service_kit::db::Tx;
 use service_kit::identity::Identity;
 use service_kit::requests::Claim;
 use tgmesh_proto::ErrorReason;
@@ -21,6 +22,7 @@ use crate::core::Core;
 use crate::entity::account;
 use crate::error::{Error, Result};
 use crate::leases::RevokeCause;
+use crate::quotas::Scope;
 use effects::{record, touch};
 use store::{AccountRow, Event};
 
@@ -107,21 +109,33 @@ pub async fn pause(core: &Core, who: &Identity, request: &pb::PauseAccountReques
             Claim::Repeat(answer) => return Ok(answer),
             Claim::New(slot) => slot,
         };
-    let before = find_in(core, &tx, who.workspace_id, id).await?;
+    let home = reached(core, &tx, who, id).await?;
+    let before = find_in(core, &tx, home, id).await?;
     refuse_deleting(&before)?;
     if before.account.paused_at.is_none() {
         let change = account::ActiveModel { paused_at: Set(Some(core.now().millis())), ..Default::default() };
         touch(core, &tx, id, change).await?;
-        record(core, &tx, id, who.workspace_id, Event::by(Kind::Paused, who.actor())).await?;
+        record(core, &tx, id, home, Event::by(Kind::Paused, who.actor())).await?;
         core.refresh(&tx, id).await?;
     }
-    let row = find_in(core, &tx, who.workspace_id, id).await?;
+    let row = find_in(core, &tx, home, id).await?;
     let answer = pb::PauseAccountResponse { account: Some(show(core, &row)) };
     slot.answer(&*tx, &answer).await.map_err(|error| core.failed(&error))?;
     core.commit(tx).await?;
     core.leases.revoke_account(id, RevokeCause::Paused).await?;
-    core.changed(who.workspace_id);
+    core.changed(home);
     Ok(answer)
+}
+
+/// The workspace in which the caller may pause an account and resume it: an operator may in all.
+async fn reached(core: &Core, tx: &Tx, who: &Identity, id: Uuid) -> Result<Uuid> {
+    match Scope::of(who) {
+        Scope::Workspace(home) => Ok(home),
+        Scope::All => {
+            let found = account::Entity::find_by_id(id).one(&**tx).await.map_err(|error| core.failed(&error))?;
+            found.map(|account| account.workspace_id).ok_or_else(|| Error::account_not_found(id))
+        }
+    }
 }
 
 /// Ends the pause.
@@ -144,18 +158,19 @@ pub async fn resume(
         Claim::Repeat(answer) => return Ok(answer),
         Claim::New(slot) => slot,
     };
-    let before = find_in(core, &tx, who.workspace_id, id).await?;
+    let home = reached(core, &tx, who, id).await?;
+    let before = find_in(core, &tx, home, id).await?;
     refuse_deleting(&before)?;
     if before.account.paused_at.is_some() {
         touch(core, &tx, id, account::ActiveModel { paused_at: Set(None), ..Default::default() }).await?;
-        record(core, &tx, id, who.workspace_id, Event::by(Kind::Resumed, who.actor())).await?;
+        record(core, &tx, id, home, Event::by(Kind::Resumed, who.actor())).await?;
         core.refresh(&tx, id).await?;
     }
-    let row = find_in(core, &tx, who.workspace_id, id).await?;
+    let row = find_in(core, &tx, home, id).await?;
     let answer = pb::ResumeAccountResponse { account: Some(show(core, &row)) };
     slot.answer(&*tx, &answer).await.map_err(|error| core.failed(&error))?;
     core.commit(tx).await?;
-    core.changed(who.workspace_id);
+    core.changed(home);
     Ok(answer)
 }
 
@@ -211,7 +226,7 @@ pub async fn delete(
     Ok(answer)
 }
 
-async fn find_in(core: &Core, tx: &service_kit::db::Tx, workspace: Uuid, id: Uuid) -> Result<AccountRow> {
+async fn find_in(core: &Core, tx: &Tx, workspace: Uuid, id: Uuid) -> Result<AccountRow> {
     store::find(&**tx, workspace, id)
         .await
         .map_err(|error| core.failed(&error))?
