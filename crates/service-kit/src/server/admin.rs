@@ -9,10 +9,12 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::health::Health;
+use crate::invariants;
 use crate::shutdown::Shutdown;
 
-/// Serves `/livez`, `/readyz` and `/version` until shutdown is forced or, once
-/// it has begun, nobody asks any more. `services` are the process's services.
+/// Serves `/livez`, `/readyz`, `/version` and `/invariants` until shutdown
+/// begins; what was asked before is answered, unless shutdown is forced.
+/// `services` are the process's services.
 ///
 /// # Errors
 /// When the listener fails.
@@ -35,12 +37,20 @@ pub async fn serve_admin(
         let code = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
         std::future::ready((code, lines))
     };
-    let app = Router::new().route("/livez", get(|| async { "ok\n" })).route("/readyz", get(readiness)).route(
-        "/version",
-        get(|| async { concat!("tgmesh ", env!("CARGO_PKG_VERSION"), "+", env!("TGMESH_COMMIT"), "\n") }),
-    );
-    axum::serve(listener, app).with_graceful_shutdown(async move { shutdown.begun().await }).await?;
-    Ok(())
+    let app = Router::new()
+        .route("/livez", get(|| async { "ok\n" }))
+        .route("/readyz", get(readiness))
+        .route("/invariants", get(|| async { invariants::counts() }))
+        .route(
+            "/version",
+            get(|| async { concat!("tgmesh ", env!("CARGO_PKG_VERSION"), "+", env!("TGMESH_COMMIT"), "\n") }),
+        );
+    let stopping = shutdown.clone();
+    let served = axum::serve(listener, app).with_graceful_shutdown(async move { stopping.begun().await });
+    tokio::select! {
+        served = served => Ok(served?),
+        () = shutdown.forced() => Ok(()),
+    }
 }
 
 /// Takes the admin address.
