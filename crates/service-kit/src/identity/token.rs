@@ -60,11 +60,17 @@ pub enum TokenError {
 type Kept = (String, Time);
 
 /// Makes tokens with one key.
-#[derive(Debug)]
 pub struct Issuer {
     key: SigningKey,
     clock: SharedClock,
     cache: Mutex<HashMap<(Acting, &'static str), Kept>>,
+}
+
+/// Without the tokens that it keeps: they are good.
+impl std::fmt::Debug for Issuer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Issuer").field("key", &self.key).finish_non_exhaustive()
+    }
 }
 
 impl Issuer {
@@ -272,6 +278,22 @@ mod tests {
         let verifier = Verifier::new("integration", trusted, world.clock.clone());
         let lie = Issuer::new(liar, world.clock.clone()).user(acting(), true);
         assert_eq!(verifier.verify(&lie), Err(TokenError::Foreign));
+    }
+
+    #[test]
+    fn whoever_holds_tokens_does_not_show_them() {
+        let world = world();
+        let token = world.invite.service(acting(), "integration");
+        let signature = token.rsplit('.').next().unwrap();
+        let issuer = std::sync::Arc::new(world.invite);
+        assert!(!format!("{issuer:?}").contains(signature));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let channel = runtime.block_on(async {
+            crate::client::ServiceChannel::new("http://localhost:1", "integration", issuer.clone()).unwrap()
+        });
+        let leases = crate::lease::Leases::new(channel.clone(), world.clock.clone());
+        let shown = format!("{channel:?} {leases:?}");
+        assert!(shown.contains("Issuer") && !shown.contains(signature), "{shown}");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The calls of logins, in terms of logins.
 
+use std::fmt;
 use std::time::Duration;
 
 use grammers_crypto::two_factor_auth::{calculate_2fa, check_p_and_g};
@@ -49,7 +50,7 @@ impl From<&types::User> for Profile {
 }
 
 /// A code that is on its way.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Code {
     /// Where it went.
     pub channel: Channel,
@@ -61,6 +62,13 @@ pub struct Code {
     pub next: Channel,
     /// What Telegram wants to see again together with the code.
     pub hash: String,
+}
+
+/// Without the hash, which is half of a login.
+impl fmt::Debug for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Code").field("channel", &self.channel).field("length", &self.length).finish_non_exhaustive()
+    }
 }
 
 /// What Telegram answers to a request for a code.
@@ -84,7 +92,7 @@ pub enum SignIn {
 }
 
 /// What Telegram answers to a request for a QR code.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub enum QrAnswer {
     /// A code to show, and when it expires.
     Show(Vec<u8>, Time),
@@ -94,6 +102,18 @@ pub enum QrAnswer {
     Elsewhere(i32, Vec<u8>),
     /// Scanned; the password of two-step verification is needed.
     PasswordNeeded,
+}
+
+/// Without the tokens: whoever scans one logs in.
+impl fmt::Debug for QrAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Show(_, expires_at) => f.debug_tuple("Show").field(expires_at).finish_non_exhaustive(),
+            Self::Done(profile) => f.debug_tuple("Done").field(profile).finish(),
+            Self::Elsewhere(dc_id, _) => f.debug_tuple("Elsewhere").field(dc_id).finish_non_exhaustive(),
+            Self::PasswordNeeded => f.write_str("PasswordNeeded"),
+        }
+    }
 }
 
 /// The calls of one login.
@@ -433,40 +453,5 @@ pub fn sign_up_required() -> Error {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::connections::RpcError;
-
-    #[test]
-    fn each_login_error_is_a_reason_of_its_own() {
-        for (code, name, value, reason) in [
-            (400, "PHONE_NUMBER_INVALID", None, ErrorReason::PhoneNumberInvalid),
-            (400, "PHONE_NUMBER_BANNED", None, ErrorReason::PhoneNumberBanned),
-            (400, "PHONE_NUMBER_FLOOD", None, ErrorReason::PhoneNumberFlood),
-            (420, "FLOOD_WAIT", Some(60), ErrorReason::PhoneNumberFlood),
-            (400, "PHONE_CODE_INVALID", None, ErrorReason::LoginCodeInvalid),
-            (400, "PHONE_CODE_EMPTY", None, ErrorReason::LoginCodeInvalid),
-            (400, "PHONE_CODE_EXPIRED", None, ErrorReason::LoginCodeExpired),
-            (400, "PASSWORD_HASH_INVALID", None, ErrorReason::LoginPasswordWrong),
-            (400, "PHONE_NUMBER_UNOCCUPIED", None, ErrorReason::LoginSignUpRequired),
-            (400, "PHONE_PASSWORD_FLOOD", None, ErrorReason::PhoneNumberFlood),
-            (400, "USER_DEACTIVATED_BAN", None, ErrorReason::PhoneNumberBanned),
-            (400, "EMAIL_VERIFY_EXPIRED", None, ErrorReason::LoginCodeExpired),
-            (400, "AUTH_TOKEN_EXPIRED", None, ErrorReason::LoginCodeExpired),
-            (401, "AUTH_KEY_UNREGISTERED", None, ErrorReason::LoginExpired),
-            (401, "AUTH_KEY_INVALID", None, ErrorReason::LoginExpired),
-            (406, "AUTH_KEY_DUPLICATED", None, ErrorReason::LoginExpired),
-            (401, "SESSION_REVOKED", None, ErrorReason::LoginExpired),
-            (401, "SESSION_EXPIRED", None, ErrorReason::LoginExpired),
-            (500, "AUTH_RESTART", None, ErrorReason::LoginExpired),
-            (500, "RPC_CALL_FAIL", None, ErrorReason::TelegramUnavailable),
-            (-503, "Timeout", None, ErrorReason::TelegramUnavailable),
-            (400, "SOMETHING_NEW", None, ErrorReason::TelegramRefused),
-        ] {
-            let error = CallError::Rpc(RpcError { code, name: name.to_owned(), value });
-            assert_eq!(refused(error, ErrorReason::PhoneNumberFlood).reason(), reason, "{name}");
-        }
-        let flood = CallError::Rpc(RpcError { code: 420, name: "FLOOD_WAIT".to_owned(), value: Some(60) });
-        assert_eq!(refused(flood, ErrorReason::LoginPasswordFlood).reason(), ErrorReason::LoginPasswordFlood);
-    }
-}
+#[path = "auth_tests.rs"]
+mod tests;
