@@ -13,11 +13,12 @@ use http::{HeaderValue, Uri};
 use tgmesh_proto::{ErrorReason, MethodInfo};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc::Sender;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tonic::Status;
 use tonic::body::Body;
 use tonic::transport::channel::Change;
 use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, ConnectError, Status};
 use tower::Service;
 
 use crate::identity::{Acting, Issuer};
@@ -25,6 +26,12 @@ use crate::trace::TraceContext;
 
 /// How often a name is resolved.
 const RESOLVE: Duration = Duration::from_secs(5);
+/// How often a name that stands for nothing yet is.
+const RESOLVE_SOON: Duration = Duration::from_secs(1);
+/// How long a call waits for a name to be resolved for the first time.
+const FIRST: Duration = Duration::from_secs(5);
+/// What a call that surely was not sent is told to wait before the next one.
+const RETRY: Duration = Duration::from_secs(1);
 /// How long an address may take to take a connection, where another one does.
 const ANSWERS: Duration = Duration::from_secs(1);
 
@@ -54,8 +61,45 @@ impl Resolver for System {
 pub struct ServiceChannel {
     channel: Channel,
     issuer: Arc<Issuer>,
+    names: watch::Receiver<Name>,
+    server: Server,
+}
+
+/// What is known of a name.
+#[derive(Debug, Clone)]
+enum Name {
+    /// Nobody has asked yet.
+    Unasked,
+    /// It has no address, for this reason.
+    Unknown(Arc<str>),
+    /// It has addresses, or had some: they are called.
+    Known,
+}
+
+/// Who is called, as errors name him.
+#[derive(Debug, Clone)]
+struct Server {
     audience: &'static str,
     address: Arc<str>,
+}
+
+impl Server {
+    fn failed(&self, reason: ErrorReason, what: impl std::fmt::Display) -> tgmesh_proto::status::Builder {
+        let Self { audience, address } = self;
+        tgmesh_proto::status::status(reason, format!("the {audience} service at {address} {what}"))
+    }
+
+    /// It was not called at all.
+    fn unreachable(&self, why: impl std::fmt::Display) -> Status {
+        let status = self.failed(ErrorReason::DependencyUnavailable, format!("cannot be reached: {why}"));
+        status.with("dependency", self).retry_after(Some(RETRY)).build()
+    }
+}
+
+impl std::fmt::Display for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} at {}", self.audience, self.address)
+    }
 }
 
 impl ServiceChannel {
@@ -87,28 +131,51 @@ impl ServiceChannel {
         #[expect(clippy::disallowed_methods, reason = "this is the constructor of clients")]
         let (channel, changes) = Channel::balance_channel(64);
         let (host, scheme) = (host.to_owned(), uri.scheme_str().unwrap_or("http").to_owned());
-        let name: Arc<str> = format!("{host}:{port}").into();
-        tokio::spawn(resolve(names, every, host, port, scheme, changes));
-        Ok(Self { channel, issuer, audience, address: name })
+        let server = Server { audience, address: format!("{host}:{port}").into() };
+        let (known, found) = watch::channel(Name::Unasked);
+        tokio::spawn(resolve(names, every, host, port, scheme, changes, known));
+        Ok(Self { channel, issuer, names: found, server })
     }
 
     /// Host and port: what an error may say of it.
     pub fn address(&self) -> &str {
-        &self.address
+        &self.server.address
     }
 
     /// Gives a failure of the transport the name of what failed; answers of the
-    /// service pass as they are.
+    /// service pass as they are. A call that surely was not sent fails under
+    /// this name by itself; what is named here may have arrived.
     pub fn name_failure(&self, status: Status) -> Status {
-        if tgmesh_proto::status::read(&status).is_some() || status.code() != tonic::Code::Unavailable {
-            return status;
-        }
-        tgmesh_proto::status::status(
-            ErrorReason::DependencyUnavailable,
-            format!("the {} service at {} cannot be reached", self.audience, self.address),
-        )
-        .with("dependency", format!("{} at {}", self.audience, self.address))
-        .build()
+        let what = match (tgmesh_proto::status::reason(&status), status.code()) {
+            // The one refused is this service: its caller's token is as good as it was.
+            (Some(ErrorReason::TokenInvalid | ErrorReason::CallerNotAllowed), _) => "refuses this service",
+            (Some(_), _) => return status,
+            (None, Code::DeadlineExceeded) => {
+                return self.server.failed(ErrorReason::DeadlineExceeded, "did not answer in time").build();
+            }
+            (None, Code::Unavailable | Code::Unknown | Code::Cancelled) => "cannot be reached: the connection was cut",
+            (None, _) => return status,
+        };
+        self.server.failed(ErrorReason::DependencyUnavailable, what).with("dependency", &self.server).build()
+    }
+}
+
+/// Why no connection could be made; `None` when there was one.
+fn no_connection(error: &(dyn std::error::Error + 'static)) -> Option<String> {
+    let connect =
+        std::iter::successors(Some(error), |error| error.source()).find(|error| error.is::<ConnectError>())?;
+    std::iter::successors(Some(connect), |error| error.source()).last().map(ToString::to_string)
+}
+
+/// Why a name has no address; `None` when it has, or had one.
+async fn no_address(mut names: watch::Receiver<Name>) -> Option<Arc<str>> {
+    match tokio::time::timeout(FIRST, names.wait_for(|name| !matches!(name, Name::Unasked))).await {
+        Ok(Ok(name)) => match &*name {
+            Name::Unknown(why) => Some(why.clone()),
+            Name::Unasked | Name::Known => None,
+        },
+        Ok(Err(_)) => Some("its name is not resolved any more".into()),
+        Err(_) => Some("its name could not be resolved in time".into()),
     }
 }
 
@@ -125,7 +192,7 @@ impl Service<http::Request<Body>> for ServiceChannel {
         let Some(acting) = request.extensions().get::<Acting>().copied() else {
             return Box::pin(async { Err("a call to another service names nobody it is made for".into()) });
         };
-        let token = self.issuer.service(acting, self.audience);
+        let token = self.issuer.service(acting, self.server.audience);
         let trace = TraceContext::current().unwrap_or_else(TraceContext::root).child();
         let headers = request.headers_mut();
         for (name, value) in [("authorization", format!("Bearer {token}")), ("traceparent", trace.to_string())] {
@@ -140,8 +207,23 @@ impl Service<http::Request<Body>> for ServiceChannel {
         {
             request.headers_mut().insert("grpc-timeout", value);
         }
-        let call = self.channel.call(request);
-        Box::pin(async move { call.await.map_err(Into::into) })
+        // The channel that was polled ready is the one to call.
+        let clone = self.channel.clone();
+        let mut channel = std::mem::replace(&mut self.channel, clone);
+        let (names, server) = (self.names.clone(), self.server.clone());
+        Box::pin(async move {
+            // Without an address the channel would wait for one for ever.
+            if let Some(why) = no_address(names).await {
+                return Ok(server.unreachable(why).into_http());
+            }
+            match channel.call(request).await {
+                Ok(answer) => Ok(answer),
+                Err(error) => match no_connection(&error) {
+                    Some(why) => Ok(server.unreachable(why).into_http()),
+                    None => Err(error.into()),
+                },
+            }
+        })
     }
 }
 
@@ -170,14 +252,22 @@ async fn resolve(
     port: u16,
     scheme: String,
     changes: Sender<Change<SocketAddr, Endpoint>>,
+    state: watch::Sender<Name>,
 ) {
     let mut known = HashSet::new();
     loop {
-        let found: HashSet<SocketAddr> = match names.resolve(&host, port).await {
+        let resolved = match names.resolve(&host, port).await {
+            Ok(found) if found.is_empty() => Err(std::io::Error::other("the name has no address")),
+            resolved => resolved,
+        };
+        let found: HashSet<SocketAddr> = match resolved {
             Ok(found) => alive(found).await,
             Err(error) => {
                 tracing::warn!(host, port, %error, "name cannot be resolved");
-                // Calls would hang without any address: keep what was known.
+                if known.is_empty() {
+                    state.send_replace(Name::Unknown(format!("its name cannot be resolved: {error}").into()));
+                }
+                // What was known may be there still.
                 known.clone()
             }
         };
@@ -201,8 +291,12 @@ async fn resolve(
             }
         }
         known = found;
+        if !known.is_empty() {
+            state.send_replace(Name::Known);
+        }
+        let pause = if known.is_empty() { every.min(RESOLVE_SOON) } else { every };
         tokio::select! {
-            () = tokio::time::sleep(every) => {}
+            () = tokio::time::sleep(pause) => {}
             () = changes.closed() => return,
         }
     }

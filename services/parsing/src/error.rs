@@ -117,8 +117,11 @@ impl From<Failure<'_>> for Status {
         let Some(reason) = error.reason() else {
             return match error {
                 Error::Db(error) => server::database(db, &error),
-                // A status of no catalogue comes from the transport alone.
-                Error::Integration(status) => *status,
+                // What is of the transport has been named; this is a bug of one of us.
+                Error::Integration(status) => {
+                    tracing::error!(code = ?status.code(), message = status.message(), "the integration service failed");
+                    server::internal()
+                }
                 _ => server::internal(),
             };
         };
@@ -234,10 +237,11 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_cut_transport_keeps_its_status() {
-        let error = Error::Integration(Box::new(Status::from_error("cut".into())));
-        assert_eq!(error.reason(), None);
-        assert!(error.code().is_some());
+    #[tokio::test]
+    async fn an_answer_of_no_catalogue_is_a_fault_of_ours() {
+        let (_dir, db) = db().await;
+        let error = Error::Integration(Box::new(Status::from_error("no such thing".into())));
+        let status = Status::from(Failure { db: &db, error });
+        assert_eq!(tgmesh_proto::status::reason(&status), Some(ErrorReason::Internal));
     }
 }

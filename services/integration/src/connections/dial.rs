@@ -67,10 +67,10 @@ impl Dialer {
         self.default_dc
     }
 
-    fn address(&self, dc_id: i32) -> Result<ServerAddr, CallError> {
+    fn address(&self, dc_id: i32) -> Result<SocketAddr, CallError> {
         self.addresses
             .get(&dc_id)
-            .map(|address| ServerAddr::Tcp { address: *address })
+            .copied()
             .ok_or_else(|| CallError::NotSent(format!("the address of data centre {dc_id} is not configured")))
     }
 
@@ -78,14 +78,14 @@ impl Dialer {
     pub(super) async fn exchange(&self, dc_id: i32) -> Result<SessionKey, CallError> {
         let address = self.address(dc_id)?;
         let exchange = async {
-            let plain = Sender::connect(transport::Full::new(), mtp::Plain::new(), address)
+            let plain = Sender::connect(transport::Full::new(), mtp::Plain::new(), ServerAddr::Tcp { address })
                 .await
-                .map_err(|error| CallError::NotSent(format!("data centre {dc_id} cannot be reached: {error}")))?;
+                .map_err(|error| CallError::NotSent(error.to_string()))?;
             handshake::exchange(plain, &self.keys, dc_id)
                 .await
-                .map_err(|error| CallError::NotSent(format!("key exchange with data centre {dc_id} failed: {error}")))
+                .map_err(|error| CallError::NotSent(format!("the key exchange failed: {error}")))
         };
-        let key = within(self.config.connect_timeout(), exchange).await?;
+        let key = within(self.config.connect_timeout(), exchange).await.map_err(|error| at(dc_id, address, error))?;
         Ok(SessionKey::new(dc_id, key))
     }
 
@@ -95,9 +95,9 @@ impl Dialer {
         let address = self.address(session.key.dc_id)?;
         let dial = async {
             let mtp = mtp::Encrypted::build().finish(*session.key.expose());
-            let mut wire = Sender::connect(transport::Full::new(), mtp, address.clone()).await.map_err(|error| {
-                CallError::NotSent(format!("data centre {} cannot be reached: {error}", session.key.dc_id))
-            })?;
+            let mut wire = Sender::connect(transport::Full::new(), mtp, ServerAddr::Tcp { address })
+                .await
+                .map_err(|error| CallError::NotSent(error.to_string()))?;
             match session.expect {
                 Expect::Nobody => {
                     self.first(&mut wire, functions::help::GetConfig {}).await?;
@@ -117,7 +117,7 @@ impl Dialer {
             wire.invoke(&ping).await.map_err(|error| not_sent(&error))?;
             Ok(wire)
         };
-        within(self.config.connect_timeout(), dial).await
+        within(self.config.connect_timeout(), dial).await.map_err(|error| at(session.key.dc_id, address, error))
     }
 
     /// The first call of a connection, which also says who the client is.
@@ -139,6 +139,14 @@ impl Dialer {
         };
         // Whatever happens here, no call of anybody was sent.
         wire.invoke(&request).await.map_err(|error| not_sent(&error))
+    }
+}
+
+/// Says where it was that nobody could be reached.
+fn at(dc_id: i32, address: SocketAddr, error: CallError) -> CallError {
+    match error {
+        CallError::NotSent(what) => CallError::NotSent(format!("data centre {dc_id} at {address}: {what}")),
+        other => other,
     }
 }
 
@@ -195,5 +203,26 @@ impl Deserializable for RawAnswer {
 impl From<Error> for CallError {
     fn from(error: Error) -> Self {
         Self::NotSent(error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_data_centre_that_cannot_be_reached_is_named_with_its_address() {
+        let nobody = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let config = TelegramConfig {
+            connect_timeout_s: 5,
+            call_timeout_s: 5,
+            idle_close_s: 60,
+            device_model: String::new(),
+            system_version: String::new(),
+        };
+        let addresses = BTreeMap::from([(2, nobody)]);
+        let dialer = Dialer { config, api_id: 1, addresses, default_dc: 2, keys: Vec::new() };
+        let Err(CallError::NotSent(what)) = dialer.exchange(2).await else { panic!("nobody is there") };
+        assert!(what.starts_with(&format!("data centre 2 at {nobody}: ")), "{what}");
     }
 }

@@ -154,6 +154,8 @@ impl LeaseService for Integration {
             id,
             account_id: Uuid::from_u128(1_000 + token as u128).to_string(),
             fencing_token: token,
+            acquire_time: Some(prost_types::Timestamp { seconds: 0, nanos: 0 }),
+            expire_time: Some(prost_types::Timestamp { seconds: 30, nanos: 0 }),
             ..Default::default()
         };
         Ok(Response::new(lease::AcquireLeaseResponse { lease: Some(lease) }))
