@@ -16,16 +16,16 @@ use std::time::Duration;
 use prost::Message;
 use sea_orm::sea_query::{OnConflict, Query};
 use sea_orm::{ActiveValue::Set, ColumnTrait as _, ConnectionTrait, DbErr, EntityTrait, QueryFilter, QuerySelect as _};
-use sha2::{Digest as _, Sha256};
 use tgmesh_proto::{ErrorReason, WithRequestId};
 use tokio::sync::watch;
-use tokio::task::AbortHandle;
 use tonic::Status;
 use uuid::Uuid;
 
 use crate::clock::SharedClock;
 use crate::db::Db;
 use crate::identity::Identity;
+use crate::sealing::Sealer;
+use crate::shutdown::Shutdown;
 
 /// How long an answer is kept.
 pub const KEPT: Duration = Duration::from_secs(24 * 60 * 60);
@@ -51,7 +51,7 @@ pub mod entity {
         /// The caller's id for the call.
         #[sea_orm(primary_key, auto_increment = false)]
         pub request_id: Uuid,
-        /// Hash of the request.
+        /// Fingerprint of the request: it may hold a code or a password.
         pub body_hash: Vec<u8>,
         /// The answer; NULL while the call is under way.
         pub answer: Option<Vec<u8>>,
@@ -182,20 +182,33 @@ impl Slot {
 
 type Key = (String, Uuid);
 
+/// The calls under way in this process. Twins wait for the end of the sender.
+type Calls = Arc<Mutex<HashMap<Key, Call>>>;
+
+#[derive(Debug)]
+struct Call {
+    end: watch::Sender<()>,
+    /// Whether the store says that this process holds it, and is to go on saying so.
+    held: bool,
+}
+
 /// Marks a call as under way in this process; twins wait for its end.
 #[derive(Debug)]
 struct InFlight {
     key: Key,
-    calls: Arc<Mutex<HashMap<Key, watch::Sender<()>>>>,
-    /// Says again and again that the call is held.
-    renewal: Option<AbortHandle>,
+    calls: Calls,
+}
+
+impl InFlight {
+    fn hold(&self) {
+        if let Some(call) = self.calls.lock().expect("no panic holds the lock").get_mut(&self.key) {
+            call.held = true;
+        }
+    }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        if let Some(renewal) = &self.renewal {
-            renewal.abort();
-        }
         if let Ok(mut calls) = self.calls.lock() {
             calls.remove(&self.key);
         }
@@ -207,15 +220,16 @@ impl Drop for InFlight {
 pub struct Requests {
     db: Db,
     clock: SharedClock,
+    sealer: Sealer,
     process: Uuid,
-    calls: Arc<Mutex<HashMap<Key, watch::Sender<()>>>>,
+    calls: Calls,
 }
 
 impl Requests {
     /// Over a service's database.
-    pub fn new(db: Db, clock: SharedClock) -> Self {
+    pub fn new(db: Db, clock: SharedClock, sealer: Sealer) -> Self {
         let process = crate::clock::new_id(&*clock);
-        Self { db, clock, process, calls: Arc::default() }
+        Self { db, clock, sealer, process, calls: Arc::default() }
     }
 
     /// Takes a call whose effect is made in `tx`. A twin in flight waits here,
@@ -234,13 +248,15 @@ impl Requests {
         Q: Message + WithRequestId,
         R: Message + Default,
     {
-        let (scope, request_id, hash) = describe(who, method, request);
-        if self.insert(tx, &scope, request_id, &hash).await? {
+        let (scope, request_id, body) = describe(who, method, request);
+        if self.insert(tx, &scope, request_id, &self.sealer.fingerprint(&scope, &body)).await? {
             return Ok(Claim::New(Slot { scope, request_id, process: self.process, in_flight: None }));
         }
         let row = find(tx, &scope, request_id).await?;
         match row {
-            Some(row) if row.body_hash != hash => Err(RequestError::Reused(request_id)),
+            Some(row) if !self.sealer.is_fingerprint(&scope, &body, &row.body_hash) => {
+                Err(RequestError::Reused(request_id))
+            }
             Some(entity::Model { answer: Some(answer), .. }) => Ok(Claim::Repeat(R::decode(answer.as_slice())?)),
             // The row of a transaction that is seen has its answer; anything
             // else is a row that expired between two statements.
@@ -259,25 +275,26 @@ impl Requests {
         Q: Message + WithRequestId,
         R: Message + Default,
     {
-        let (scope, request_id, hash) = describe(who, method, request);
+        let (scope, request_id, body) = describe(who, method, request);
+        let hash = self.sealer.fingerprint(&scope, &body);
         let key = (scope, request_id);
         loop {
-            let mut in_flight = self.enter(&key).await;
+            let in_flight = self.enter(&key).await;
             if self.insert(self.db.conn(), &key.0, request_id, &hash).await? {
-                in_flight.renewal = Some(self.renew(key.clone()));
+                in_flight.hold();
                 return Ok(Opened::New(self.slot(key, in_flight)));
             }
             let Some(row) = find(self.db.conn(), &key.0, request_id).await? else {
                 continue;
             };
-            if row.body_hash != hash {
+            if !self.sealer.is_fingerprint(&key.0, &body, &row.body_hash) {
                 return Err(RequestError::Reused(request_id));
             }
             if let Some(answer) = row.answer {
                 return Ok(Opened::Repeat(R::decode(answer.as_slice())?));
             }
             if !self.is_held(&row) && self.take_over(&row).await? {
-                in_flight.renewal = Some(self.renew(key.clone()));
+                in_flight.hold();
                 return Ok(Opened::Interrupted(self.slot(key, in_flight)));
             }
             drop(in_flight);
@@ -291,10 +308,10 @@ impl Requests {
             let mut twin = {
                 let mut calls = self.calls.lock().expect("no panic holds the lock");
                 match calls.get(key) {
-                    Some(twin) => twin.subscribe(),
+                    Some(twin) => twin.end.subscribe(),
                     None => {
-                        calls.insert(key.clone(), watch::Sender::new(()));
-                        return InFlight { key: key.clone(), calls: self.calls.clone(), renewal: None };
+                        calls.insert(key.clone(), Call { end: watch::Sender::new(()), held: false });
+                        return InFlight { key: key.clone(), calls: self.calls.clone() };
                     }
                 }
             };
@@ -331,25 +348,35 @@ impl Requests {
         Ok(done.rows_affected > 0)
     }
 
-    /// Holds a call until the task is aborted.
-    fn renew(&self, (scope, request_id): Key) -> AbortHandle {
-        let requests = self.clone();
-        let renewal = tokio::spawn(async move {
-            loop {
-                requests.clock.sleep(HELD / 3).await;
-                let held = entity::Entity::update_many()
-                    .set(entity::ActiveModel { held_until_at: Set(requests.held_until()), ..Default::default() })
-                    .filter(entity::Column::Scope.eq(&scope))
+    /// Says again and again of every call under way here that it is held. To be
+    /// run beside the server of a service that opens calls; ends with the last of
+    /// them once shutdown has begun.
+    pub async fn hold(&self, shutdown: &Shutdown) {
+        loop {
+            tokio::select! {
+                () = self.clock.sleep(HELD / 3) => {}
+                () = shutdown.begun(), if !shutdown.has_begun() => {}
+            }
+            let held: Vec<Key> = {
+                let calls = self.calls.lock().expect("no panic holds the lock");
+                calls.iter().filter(|(_, call)| call.held).map(|(key, _)| key.clone()).collect()
+            };
+            if held.is_empty() && shutdown.has_begun() {
+                return;
+            }
+            for (scope, request_id) in held {
+                let renewed = entity::Entity::update_many()
+                    .set(entity::ActiveModel { held_until_at: Set(self.held_until()), ..Default::default() })
+                    .filter(entity::Column::Scope.eq(scope))
                     .filter(entity::Column::RequestId.eq(request_id))
-                    .filter(entity::Column::Process.eq(requests.process))
-                    .exec(requests.db.conn())
+                    .filter(entity::Column::Process.eq(self.process))
+                    .exec(self.db.conn())
                     .await;
-                if let Err(error) = held {
+                if let Err(error) = renewed {
                     tracing::warn!(%error, "a call under way could not be held");
                 }
             }
-        });
-        renewal.abort_handle()
+        }
     }
 
     fn held_until(&self) -> i64 {
@@ -457,9 +484,8 @@ fn describe<Q: Message + WithRequestId>(who: &Identity, method: &str, request: &
     // The contract's rules have shown that it is a UUID.
     let request_id = Uuid::parse_str(request.request_id()).unwrap_or_default();
     let scope = scope(who, method);
-    // Salted with the id, so that equal codes or passwords cannot be told from equal hashes.
-    let mut hash = Sha256::new();
-    hash.update(request_id.as_bytes());
-    hash.update(request.encode_to_vec());
-    (scope, request_id, hash.finalize().to_vec())
+    // With the id, so that equal codes or passwords cannot be told from equal fingerprints.
+    let mut body = request_id.as_bytes().to_vec();
+    body.extend(request.encode_to_vec());
+    (scope, request_id, body)
 }

@@ -3,16 +3,22 @@
 //! A sealed value names the key it was sealed with, so keys can be rotated: the
 //! first key seals, all open. The context is authenticated too: a value sealed
 //! for one row cannot be passed off as another's.
+//!
+//! What must be recognised and never read again is kept as a fingerprint instead:
+//! without the key nobody can guess what it was.
 
 use std::sync::Arc;
 
-use aes_gcm::aead::{Aead as _, KeyInit as _, Payload};
+use aes_gcm::aead::{Aead as _, Payload};
 use aes_gcm::{Aes256Gcm, Nonce};
+use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::{Digest as _, Sha256};
 
 /// Version byte, key id, nonce.
 const HEADER: usize = 1 + 4 + 12;
 const VERSION: u8 = 1;
+/// Parts the key of fingerprints from the one that seals.
+const FINGERPRINTS: &[u8] = b"tgmesh fingerprints 1";
 
 /// Why a value could not be sealed or opened.
 #[derive(Debug, thiserror::Error)]
@@ -34,12 +40,38 @@ pub enum SealingError {
 /// Seals and opens.
 #[derive(Clone)]
 pub struct Sealer {
-    keys: Arc<[(u32, Aes256Gcm)]>,
+    keys: Arc<[Key]>,
+}
+
+struct Key {
+    id: u32,
+    cipher: Aes256Gcm,
+    fingerprints: Hmac<Sha256>,
+}
+
+impl Key {
+    fn new(key: &[u8]) -> Result<Self, SealingError> {
+        let cipher = Aes256Gcm::new_from_slice(key).map_err(|_| SealingError::KeyLength)?;
+        let mut derive = Hmac::<Sha256>::new_from_slice(key).map_err(|_| SealingError::KeyLength)?;
+        derive.update(FINGERPRINTS);
+        let derived = derive.finalize().into_bytes();
+        let fingerprints = Hmac::new_from_slice(&derived).map_err(|_| SealingError::KeyLength)?;
+        Ok(Self { id: key_id(key), cipher, fingerprints })
+    }
+
+    fn fingerprint(&self, context: &str, plain: &[u8]) -> Hmac<Sha256> {
+        let mut fingerprint = self.fingerprints.clone();
+        // The length parts one from the other.
+        fingerprint.update(&(context.len() as u64).to_be_bytes());
+        fingerprint.update(context.as_bytes());
+        fingerprint.update(plain);
+        fingerprint
+    }
 }
 
 impl std::fmt::Debug for Sealer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let ids: Vec<String> = self.keys.iter().map(|(id, _)| format!("{id:08x}")).collect();
+        let ids: Vec<String> = self.keys.iter().map(|key| format!("{:08x}", key.id)).collect();
         f.debug_struct("Sealer").field("keys", &ids).finish()
     }
 }
@@ -53,16 +85,23 @@ impl Sealer {
         if keys.is_empty() {
             return Err(SealingError::NoKey);
         }
-        let keys = keys.iter().map(|key| {
-            let cipher = Aes256Gcm::new_from_slice(key).map_err(|_| SealingError::KeyLength)?;
-            Ok((key_id(key), cipher))
-        });
-        Ok(Self { keys: keys.collect::<Result<_, _>>()? })
+        Ok(Self { keys: keys.iter().map(|key| Key::new(key)).collect::<Result<_, _>>()? })
+    }
+
+    /// A fingerprint of `plain` in `context`: tells equal from different, and
+    /// nothing else to whoever has no key.
+    pub fn fingerprint(&self, context: &str, plain: &[u8]) -> Vec<u8> {
+        self.keys[0].fingerprint(context, plain).finalize().into_bytes().to_vec()
+    }
+
+    /// Whether a fingerprint is of `plain` in `context`, made with any of the keys.
+    pub fn is_fingerprint(&self, context: &str, plain: &[u8], fingerprint: &[u8]) -> bool {
+        self.keys.iter().any(|key| key.fingerprint(context, plain).verify_slice(fingerprint).is_ok())
     }
 
     /// Seals `plain` for `context`.
     pub fn seal(&self, context: &str, plain: &[u8]) -> Vec<u8> {
-        let (id, cipher) = &self.keys[0];
+        let Key { id, cipher, .. } = &self.keys[0];
         let mut nonce = [0; 12];
         getrandom::fill(&mut nonce).expect("the operating system gives random bytes");
         let payload = Payload { msg: plain, aad: context.as_bytes() };
@@ -88,8 +127,8 @@ impl Sealer {
         }
         let id = u32::from_be_bytes([header[1], header[2], header[3], header[4]]);
         let nonce: [u8; 12] = header[5..].try_into().map_err(|_| SealingError::Damaged)?;
-        let (_, cipher) = self.keys.iter().find(|(key, _)| *key == id).ok_or(SealingError::UnknownKey(id))?;
-        cipher
+        let key = self.keys.iter().find(|key| key.id == id).ok_or(SealingError::UnknownKey(id))?;
+        key.cipher
             .decrypt(&Nonce::from(nonce), Payload { msg: body, aad: context.as_bytes() })
             .map_err(|_| SealingError::Damaged)
     }
@@ -122,6 +161,22 @@ mod tests {
             assert!(sealer.open("x", &changed).is_err(), "byte {at}");
             assert!(sealer.open("x", &sealed[..at]).is_err(), "length {at}");
         }
+    }
+
+    #[test]
+    fn a_fingerprint_tells_nothing_without_its_key() {
+        let (ours, others) = (Sealer::new(&[vec![7; 32]]).unwrap(), Sealer::new(&[vec![8; 32]]).unwrap());
+        let fingerprint = ours.fingerprint("a", b"12345");
+        assert!(ours.is_fingerprint("a", b"12345", &fingerprint));
+        for (sealer, context, plain) in
+            [(&ours, "a", b"12346"), (&ours, "b", b"12345"), (&others, "a", b"12345"), (&ours, "a1", b"2345\0")]
+        {
+            assert!(!sealer.is_fingerprint(context, plain, &fingerprint), "{context} {plain:?}");
+        }
+        assert_ne!(fingerprint, Sha256::digest(b"12345").to_vec());
+        let rotated = Sealer::new(&[vec![9; 32], vec![7; 32]]).unwrap();
+        assert!(rotated.is_fingerprint("a", b"12345", &fingerprint), "made before the rotation");
+        assert!(!ours.is_fingerprint("a", b"12345", &rotated.fingerprint("a", b"12345")), "the first key makes them");
     }
 
     #[test]

@@ -6,14 +6,11 @@
 
 use std::time::Duration;
 
-use tgmesh_proto::ErrorReason;
 use tokio::sync::{Notify, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
 use crate::clock::SharedClock;
-use crate::identity::Identity;
-use crate::shutdown::Shutdown;
 
 /// Longest time between two looks at the resource.
 const LOOK: Duration = Duration::from_millis(500);
@@ -33,22 +30,16 @@ impl Poke {
 }
 
 /// Runs `look` now, whenever it is poked, and every half second. `look` answers
-/// what to send, if anything changed. The stream ends when the caller's token
-/// does, when the process shuts down, or with the error that `look` answers.
-pub fn watch<T, F, R>(
-    who: &Identity,
-    clock: SharedClock,
-    shutdown: &Shutdown,
-    poke: std::sync::Arc<Poke>,
-    mut look: F,
-) -> WatchStream<T>
+/// what to send, if anything changed. The stream ends with the error that `look`
+/// answers, and, as every stream of a server, with the caller's token and with
+/// the process.
+pub fn watch<T, F, R>(clock: SharedClock, poke: std::sync::Arc<Poke>, mut look: F) -> WatchStream<T>
 where
     T: Send + 'static,
     F: FnMut() -> R + Send + 'static,
     R: Future<Output = Result<Option<T>, Status>> + Send,
 {
     let (sender, receiver) = mpsc::channel(1);
-    let (expires_at, stop) = (who.expires_at, shutdown.token());
     tokio::spawn(async move {
         loop {
             // Taken before the look: a change during it must wake us.
@@ -64,26 +55,10 @@ where
             if ended {
                 return;
             }
-            let left = expires_at.since(clock.now());
             tokio::select! {
                 () = poked => {}
-                () = clock.sleep(LOOK.min(left)) => {}
+                () = clock.sleep(LOOK) => {}
                 () = sender.closed() => return,
-                () = stop.cancelled() => {
-                    let status = tgmesh_proto::status::status(ErrorReason::ShuttingDown, "this replica is shutting down: watch again")
-                        .retry_after(Some(Duration::ZERO));
-                    // The reader may be gone already.
-                    let _ = sender.send(Err(status.build())).await;
-                    return;
-                }
-            }
-            if clock.now() >= expires_at {
-                let status = tgmesh_proto::status::status(
-                    ErrorReason::TokenInvalid,
-                    "the access token has expired: renew it and watch again",
-                );
-                let _ = sender.send(Err(status.build())).await;
-                return;
             }
         }
     });

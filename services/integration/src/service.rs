@@ -57,16 +57,16 @@ pub async fn run(
     let bound = Server::new("integration", config.server, verifier, deps.clock.clone())
         .depends_on(Dependency::database(&deps.db))
         .mount(
-            IntegrationServiceServer::new(IntegrationGrpc { core: core.clone(), shutdown: shutdown.clone() })
+            IntegrationServiceServer::new(IntegrationGrpc { core: core.clone() })
                 .max_decoding_message_size(limit),
         )
         .mount(
-            LeaseServiceServer::new(LeaseGrpc::new(core.leases.clone(), deps.clock.clone(), shutdown.clone()))
+            LeaseServiceServer::new(LeaseGrpc::new(core.leases.clone(), deps.clock.clone()))
                 .max_decoding_message_size(limit),
         )
         .mount(QuotaServiceServer::new(QuotaGrpc::new(core.quotas.clone())).max_decoding_message_size(limit))
         .mount(
-            TelegramServiceServer::new(TelegramGrpc { core: core.clone(), shutdown: shutdown.clone() })
+            TelegramServiceServer::new(TelegramGrpc { core: core.clone() })
                 .max_decoding_message_size(limit),
         )
         .bind()
@@ -79,6 +79,13 @@ pub async fn run(
         Ok(())
     });
     tasks.spawn(housekeeping(core.clone(), shutdown.clone()));
+    {
+        let (requests, shutdown) = (core.requests.clone(), shutdown.clone());
+        tasks.spawn(async move {
+            requests.hold(&shutdown).await;
+            Ok(())
+        });
+    }
     ready.send(Ready { address: bound.address(), health: bound.health() }).ok();
     tasks.spawn(bound.serve(shutdown.clone()));
     while let Some(ended) = tasks.join_next().await {
@@ -102,7 +109,7 @@ fn assemble(
 ) -> anyhow::Result<Arc<Core>> {
     let Dependencies { db, sealer, clock, .. } = deps.clone();
     let tokens = Tokens::new(sealer.clone());
-    let requests = Requests::new(db.clone(), clock.clone());
+    let requests = Requests::new(db.clone(), clock.clone(), sealer.clone());
     let wake = Arc::<Wake>::default();
     let defaults = Arc::new(config.limits.clone());
     #[expect(clippy::disallowed_methods, reason = "the process's own seed; tests pass theirs to the stores")]

@@ -10,6 +10,7 @@ use service_kit::db::Db;
 use service_kit::lease::Leases;
 use service_kit::paging::Tokens;
 use service_kit::requests::Requests;
+use service_kit::sealing::Sealer;
 use service_kit::shutdown::Shutdown;
 use service_kit::watch::Poke;
 use tgmesh_proto::parsing::v1::parsing_service_client::ParsingServiceClient;
@@ -58,20 +59,20 @@ impl App {
         config: Config,
         db: Db,
         clock: SharedClock,
-        tokens: Tokens,
+        sealer: Sealer,
         shutdown: Shutdown,
         integration: ServiceChannel,
         parsing: ServiceChannel,
     ) -> Self {
         Self {
             config,
-            requests: Requests::new(db.clone(), clock.clone()),
+            requests: Requests::new(db.clone(), clock.clone(), sealer.clone()),
             leases: Leases::new(integration.clone(), clock.clone()),
             process: new_id(&*clock),
             hands: Hands::default(),
             db,
             clock,
-            tokens,
+            tokens: Tokens::new(sealer),
             poke: Arc::default(),
             work: Notify::new(),
             shutdown,

@@ -21,7 +21,6 @@ use std::time::Duration;
 use service_kit::client::ServiceChannel;
 use service_kit::health::Dependency;
 use service_kit::identity::Verifier;
-use service_kit::paging::Tokens;
 use service_kit::server::Server;
 use service_kit::service::{Dependencies, Ready};
 use service_kit::shutdown::Shutdown;
@@ -63,10 +62,10 @@ pub async fn run(
     tgmesh_migrations::check(deps.db.conn(), Schema::Invite).await?;
     let integration = ServiceChannel::new(&addresses.integration, "integration", deps.issuer.clone())?;
     let parsing = ServiceChannel::new(&addresses.parsing, "parsing", deps.issuer.clone())?;
-    let tokens = Tokens::new(deps.sealer.clone());
     let server = config.server.clone();
     let max_message_bytes = server.max_message_bytes;
-    let app = App::new(config, deps.db.clone(), deps.clock.clone(), tokens, shutdown.clone(), integration, parsing);
+    let sealer = deps.sealer.clone();
+    let app = App::new(config, deps.db.clone(), deps.clock.clone(), sealer, shutdown.clone(), integration, parsing);
     let app = Arc::new(app);
 
     let service = InviteServiceServer::new(grpc::Api::new(app.clone())).max_decoding_message_size(max_message_bytes);

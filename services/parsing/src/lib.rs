@@ -58,9 +58,9 @@ pub async fn run(
     tgmesh_migrations::check(deps.db.conn(), Schema::Parsing).await?;
     let channel = ServiceChannel::new(&integration_address, "integration", deps.issuer.clone())?;
     let running = Arc::new(Running::default());
-    let requests = Requests::new(deps.db.clone(), deps.clock.clone());
+    let requests = Requests::new(deps.db.clone(), deps.clock.clone(), deps.sealer.clone());
     let engine = Engine::new(config.engine, deps.db.clone(), channel.clone(), deps.clock.clone(), running.clone());
-    let service = Parsing::new(&deps, requests.clone(), channel, running, shutdown.clone());
+    let service = Parsing::new(&deps, requests.clone(), channel, running);
     let service = ParsingServiceServer::new(service).max_decoding_message_size(config.server.max_message_bytes);
     let verifier = Verifier::new("parsing", deps.trusted.clone(), deps.clock.clone());
     let server = Server::new("parsing", config.server, verifier, deps.clock.clone())

@@ -83,7 +83,9 @@ impl Drop for Line {
             return;
         }
         let _entered = self.span.enter();
-        let ms = self.clock.monotonic().saturating_sub(self.begin).as_secs_f64() * 1_000.0;
+        let took = self.clock.monotonic().saturating_sub(self.begin);
+        // To the microsecond: three decimals.
+        let ms = (took.as_secs_f64() * 1_000_000.0).round() / 1_000.0;
         // Without a status the client went away before the end.
         let code = self.status.as_ref().map_or(Code::Cancelled, Status::code);
         let reason = self.status.as_ref().and_then(tgmesh_proto::status::reason).map(|reason| reason.as_reason());

@@ -14,14 +14,16 @@ use crate::identity::{Identity, Verifier};
 #[derive(Debug, Clone)]
 pub(crate) struct CheckIdentity {
     verifier: Arc<Verifier>,
+    /// Full names of what is served here.
+    services: Arc<[&'static str]>,
 }
 
 impl CheckIdentity {
-    pub(crate) fn new(verifier: Arc<Verifier>) -> Self {
-        Self { verifier }
+    pub(crate) fn new(verifier: Arc<Verifier>, services: Arc<[&'static str]>) -> Self {
+        Self { verifier, services }
     }
 
-    fn check(&self, request: &http::Request<Body>, method: &MethodInfo) -> Result<Identity, Status> {
+    fn check(&self, request: &http::Request<Body>) -> Result<(Identity, &'static MethodInfo), Status> {
         let token = request
             .headers()
             .get(http::header::AUTHORIZATION)
@@ -38,6 +40,17 @@ impl CheckIdentity {
         span.record("caller", identity.service_name());
         span.record("user_id", tracing::field::display(identity.user_id));
         span.record("workspace_id", tracing::field::display(identity.workspace_id));
+        let path = request.uri().path();
+        let method = methods().get(path).copied().filter(|method| self.services.contains(&method.service));
+        let Some(method) = method else {
+            let name = path.trim_start_matches('/');
+            return Err(tgmesh_proto::status::status(
+                ErrorReason::NotImplemented,
+                format!("{name} is not served here: this is {}", self.services.join(", ")),
+            )
+            .with("method", name)
+            .build());
+        };
         if !identity.may_call(method) {
             return Err(tgmesh_proto::status::status(
                 ErrorReason::CallerNotAllowed,
@@ -46,7 +59,7 @@ impl CheckIdentity {
             .with("method", method.name)
             .build());
         }
-        Ok(identity)
+        Ok((identity, method))
     }
 }
 
@@ -61,17 +74,15 @@ fn methods() -> &'static HashMap<&'static str, &'static MethodInfo> {
 
 impl Middleware for CheckIdentity {
     async fn run<S: Inner>(self, mut request: http::Request<Body>, inner: S) -> http::Response<Body> {
-        // What is no method of ours is health, reflection, or unknown to the router.
-        if let Some(method) = methods().get(request.uri().path()) {
-            match self.check(&request, method) {
-                Ok(identity) => {
+        // What is not ours is health, reflection, or unknown to the router.
+        if request.uri().path().starts_with("/tgmesh.") {
+            match self.check(&request) {
+                Ok((identity, method)) => {
                     request.extensions_mut().insert(identity);
-                    request.extensions_mut().insert(*method);
+                    request.extensions_mut().insert(method);
                 }
                 Err(status) => return status.into_http(),
             }
-        } else if request.uri().path().starts_with("/tgmesh.") {
-            return unauthenticated("there is no such method").into_http();
         }
         call(inner, request).await
     }

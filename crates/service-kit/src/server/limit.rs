@@ -18,16 +18,23 @@ use crate::trace::{TraceContext, in_call};
 #[derive(Debug, Clone)]
 pub(crate) struct Limit {
     calls: Arc<Semaphore>,
+    max: usize,
 }
 
-/// The place that a call takes, in its extensions. Held by everything that
-/// goes on for the call, even after the caller went away.
+/// The place that a call takes, in its extensions. Held by its answer until
+/// that has gone out, and by what goes on after the caller went away.
 #[derive(Debug, Clone)]
-struct Place(#[expect(dead_code, reason = "held, not read")] Arc<OwnedSemaphorePermit>);
+pub(crate) struct Place(#[expect(dead_code, reason = "held, not read")] Arc<OwnedSemaphorePermit>);
 
 impl Limit {
     pub(crate) fn new(max: usize) -> Self {
-        Self { calls: Arc::new(Semaphore::new(max)) }
+        let max = max.min(Semaphore::MAX_PERMITS);
+        Self { calls: Arc::new(Semaphore::new(max)), max }
+    }
+
+    /// Whether no call is under way.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.calls.available_permits() == self.max
     }
 }
 

@@ -4,6 +4,7 @@
 mod admin;
 mod context;
 mod deadline;
+mod ending;
 mod failure;
 mod identity;
 mod limit;
@@ -19,6 +20,7 @@ use rand::RngExt as _;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_stream::wrappers::TcpListenerStream;
+use tokio_util::task::AbortOnDropHandle;
 use tonic::body::Body;
 use tonic::server::NamedService;
 use tonic::service::{Routes, RoutesBuilder};
@@ -34,6 +36,10 @@ use crate::config::ServerConfig;
 use crate::health::{Dependency, Health, Monitor};
 use crate::identity::Verifier;
 use crate::shutdown::Shutdown;
+
+/// How long a server that has nothing left to do waits for what was answered
+/// to be read.
+const FLUSH: Duration = Duration::from_secs(1);
 
 /// A server under construction.
 #[derive(Debug)]
@@ -102,6 +108,7 @@ impl Server {
         self.routes.add_service(self.reflection().build_v1()?);
         self.routes.add_service(self.reflection().build_v1alpha()?);
 
+        let services = self.services.clone().into();
         let state = watch::Sender::new(Health::default());
         let monitor =
             Monitor { reporter, services: self.services, dependencies: self.dependencies, state: state.clone() };
@@ -113,6 +120,7 @@ impl Server {
             config: self.config,
             verifier: self.verifier,
             clock: self.clock,
+            services,
             monitor,
             health: state.subscribe(),
         })
@@ -139,6 +147,7 @@ pub struct Bound {
     config: ServerConfig,
     verifier: Arc<Verifier>,
     clock: SharedClock,
+    services: Arc<[&'static str]>,
     monitor: Monitor,
     health: watch::Receiver<Health>,
 }
@@ -155,6 +164,7 @@ impl Bound {
     }
 
     /// Serves until shutdown begins and every call has ended, or the hard step.
+    /// A reader that takes nothing holds no call, and is not waited for.
     ///
     /// # Errors
     /// When the listener fails.
@@ -163,7 +173,9 @@ impl Bound {
         #[expect(clippy::disallowed_methods, reason = "jitter needs no seed")]
         let jitter = rand::rng().random_range(0.9..1.1);
         let age = Duration::from_secs(self.config.max_connection_age_s).mul_f64(jitter);
-        let stack = stack(self.config.max_concurrent_calls, self.verifier, self.clock.clone());
+        let limit = limit::Limit::new(self.config.max_concurrent_calls);
+        let identity = identity::CheckIdentity::new(self.verifier, self.services);
+        let stack = stack(limit.clone(), identity, &self.clock, &shutdown);
         let router = tonic::transport::Server::builder()
             .max_connection_age(age)
             .max_connection_age_grace(Duration::from_secs(60))
@@ -174,37 +186,52 @@ impl Bound {
             .layer(stack)
             .add_routes(self.routes);
         tracing::info!(service = self.name, address = %self.address, build = crate::build::ID, "serving");
-        let monitor = tokio::spawn(self.monitor.run(self.clock, shutdown.clone()));
+        let monitor = AbortOnDropHandle::new(tokio::spawn(self.monitor.run(self.clock.clone(), shutdown.clone())));
         let stopping = shutdown.clone();
         tokio::select! {
             served = router.serve_with_incoming_shutdown(
                 TcpListenerStream::new(self.listener),
                 async move { stopping.begun().await },
             ) => served?,
+            () = drained(&limit, &self.clock, &shutdown) => {}
             () = shutdown.forced() => {}
         }
-        monitor.abort();
+        drop(monitor);
         Ok(())
+    }
+}
+
+/// Waits until shutdown has begun, no call is under way, and what was answered
+/// has had its time to reach those who read.
+async fn drained(limit: &limit::Limit, clock: &SharedClock, shutdown: &Shutdown) {
+    shutdown.begun().await;
+    let mut idle = Duration::ZERO;
+    while idle < FLUSH {
+        clock.sleep(FLUSH / 10).await;
+        idle = if limit.is_idle() { idle + FLUSH / 10 } else { Duration::ZERO };
     }
 }
 
 /// The layers around every call, from the wire inwards.
 fn stack(
-    max_concurrent_calls: usize,
-    verifier: Arc<Verifier>,
-    clock: SharedClock,
-) -> impl tower::Layer<Routes, Service: Inner> + Clone {
+    limit: limit::Limit,
+    identity: identity::CheckIdentity,
+    clock: &SharedClock,
+    shutdown: &Shutdown,
+) -> impl tower::Layer<Routes, Service: Inner> + Clone + use<> {
     ServiceBuilder::new()
         // Request id, trace, one wide span and log line: outermost, so that every
         // answer below shows in them, refusals included.
-        .layer(Apply(context::CallContext::new(clock)))
+        .layer(Apply(context::CallContext::new(clock.clone())))
         // A panic answers INTERNAL and stays inside its call.
         .layer(Apply(panic::CatchPanic))
         // Sheds load before any work is done for a call, for the whole process:
         // behind a gateway a limit per connection bounds the wrong thing.
-        .layer(Apply(limit::Limit::new(max_concurrent_calls)))
+        .layer(Apply(limit))
         // Nobody past here is unknown.
-        .layer(Apply(identity::CheckIdentity::new(verifier)))
+        .layer(Apply(identity))
+        // Streams end with the token that opened them, and with the process.
+        .layer(Apply(ending::Ending::new(clock.clone(), shutdown.clone())))
         // Innermost, and a little before tonic's own, which answers CANCELLED.
         .layer(Apply(deadline::Deadline))
 }

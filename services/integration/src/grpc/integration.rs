@@ -8,7 +8,6 @@ use futures_util::future::BoxFuture;
 use service_kit::clock::duration_from_proto;
 use service_kit::identity::Identity;
 use service_kit::server::detached;
-use service_kit::shutdown::Shutdown;
 use service_kit::watch::{WatchStream, watch};
 use tgmesh_proto::integration::v1 as pb;
 use tgmesh_proto::integration::v1::integration_service_server::IntegrationService;
@@ -31,8 +30,6 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 pub struct IntegrationGrpc {
     /// What the rooms share.
     pub core: Arc<Core>,
-    /// Ends the watches.
-    pub shutdown: Shutdown,
 }
 
 type Reply<T> = Result<Response<T>, Status>;
@@ -104,7 +101,7 @@ impl IntegrationService for IntegrationGrpc {
     async fn start_qr_login(&self, request: Request<pb::StartQrLoginRequest>) -> Reply<Self::StartQrLoginStream> {
         let who = Identity::of(&request)?;
         let events = logins::start_qr(self.core.clone(), who, request.get_ref()).await?;
-        Ok(Response::new(answers(events, &self.shutdown)))
+        Ok(Response::new(answers(events)))
     }
 
     async fn import_sessions(&self, request: Request<pb::ImportSessionsRequest>) -> Reply<pb::ImportSessionsResponse> {
@@ -185,7 +182,7 @@ impl IntegrationService for IntegrationGrpc {
             core.tokens.position("WatchAccounts", &workspace, &request.get_ref().resume_token).map_err(Error::from)?;
         let poke = core.poke.clone();
         let state = Arc::new(std::sync::Mutex::new(None::<HashMap<String, pb::Account>>));
-        let stream = watch(&who, self.core.clock.clone(), &self.shutdown, poke, move || {
+        let stream = watch(self.core.clock.clone(), poke, move || {
             let (core, state) = (core.clone(), state.clone());
             async move {
                 let rows = store::all(core.db.conn(), workspace, &[]).await.map_err(|error| core.failed(&error))?;

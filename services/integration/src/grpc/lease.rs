@@ -6,7 +6,6 @@ use std::time::Duration;
 use service_kit::Identity;
 use service_kit::clock::SharedClock;
 use service_kit::server::detached;
-use service_kit::shutdown::Shutdown;
 use service_kit::watch::{WatchStream, watch};
 use tgmesh_proto::lease::v1::lease_service_server::LeaseService;
 use tgmesh_proto::lease::v1::{
@@ -30,13 +29,12 @@ const ANSWER_TIME: Duration = Duration::from_millis(250);
 pub struct LeaseGrpc {
     leases: LeaseManager,
     clock: SharedClock,
-    shutdown: Shutdown,
 }
 
 impl LeaseGrpc {
     /// Over the room of leases.
-    pub fn new(leases: LeaseManager, clock: SharedClock, shutdown: Shutdown) -> Self {
-        Self { leases, clock, shutdown }
+    pub fn new(leases: LeaseManager, clock: SharedClock) -> Self {
+        Self { leases, clock }
     }
 }
 
@@ -126,7 +124,7 @@ impl LeaseService for LeaseGrpc {
                 }))
             }
         };
-        let stream = watch(&who, self.clock.clone(), &self.shutdown, self.leases.changed(), look);
+        let stream = watch(self.clock.clone(), self.leases.changed(), look);
         Ok(Response::new(stream))
     }
 }

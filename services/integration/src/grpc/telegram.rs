@@ -5,7 +5,6 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use service_kit::identity::Identity;
 use service_kit::server::detached;
-use service_kit::shutdown::Shutdown;
 use tgmesh_proto::telegram::v1 as pb;
 use tgmesh_proto::telegram::v1::telegram_service_server::TelegramService;
 use tonic::{Request, Response, Status};
@@ -20,8 +19,6 @@ use crate::telegram;
 pub struct TelegramGrpc {
     /// What the rooms share.
     pub core: Arc<Core>,
-    /// Ends the streams.
-    pub shutdown: Shutdown,
 }
 
 type Reply<T> = Result<Response<T>, Status>;
@@ -100,7 +97,7 @@ impl TelegramService for TelegramGrpc {
         let message = request.into_inner();
         let lease = telegram::lease(&self.core, &who, message.lease.as_ref()).await?;
         let batches = telegram::members::stream(self.core.clone(), lease, message).await?;
-        Ok(Response::new(answers(batches, &self.shutdown)))
+        Ok(Response::new(answers(batches)))
     }
 
     type StreamMessagesStream = Answers<pb::StreamMessagesResponse>;
@@ -110,7 +107,7 @@ impl TelegramService for TelegramGrpc {
         let message = request.into_inner();
         let lease = telegram::lease(&self.core, &who, message.lease.as_ref()).await?;
         let batches = telegram::history::stream(self.core.clone(), lease, message).await?;
-        Ok(Response::new(answers(batches, &self.shutdown)))
+        Ok(Response::new(answers(batches)))
     }
 
     type StreamRepliesStream = Answers<pb::StreamRepliesResponse>;
@@ -139,6 +136,6 @@ impl TelegramService for TelegramGrpc {
         let message = request.into_inner();
         let lease = telegram::lease(&self.core, &who, message.lease.as_ref()).await?;
         let batches = telegram::watching::watch(self.core.clone(), lease, message).await?;
-        Ok(Response::new(answers(batches, &self.shutdown)))
+        Ok(Response::new(answers(batches)))
     }
 }

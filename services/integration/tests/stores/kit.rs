@@ -266,7 +266,8 @@ fn rooms(
     shutdown: &Shutdown,
 ) -> (Arc<dyn LeaseStore>, LeaseManager, Quotas) {
     let clock: SharedClock = clock.clone();
-    let requests = Requests::new(db.clone(), clock.clone());
+    let sealer = Sealer::new(&[vec![7; 32]]).expect("a key");
+    let requests = Requests::new(db.clone(), clock.clone(), sealer);
     let wake = Arc::new(Wake::default());
     let store: Arc<dyn LeaseStore> =
         Arc::new(SqlLeaseStore::new(db.clone(), clock.clone(), requests.clone(), defaults.clone()));

@@ -8,6 +8,8 @@ use sea_orm::EntityTrait as _;
 use service_kit::clock::ManualClock;
 use service_kit::identity::Identity;
 use service_kit::requests::{HELD, Opened, Past, Requests, Slot, entity};
+use service_kit::sealing::Sealer;
+use service_kit::shutdown::Shutdown;
 use tgmesh_proto::integration::v1::{CheckAccountRequest, CheckAccountResponse};
 use tgmesh_tests::wait;
 use tokio::task::JoinHandle;
@@ -29,7 +31,11 @@ fn answer(issue: &str) -> CheckAccountResponse {
 /// A process with a clock of its own: what it does by the clock it does not do
 /// while that stands still, as if it hung.
 fn process(world: &World, clock: &Arc<ManualClock>) -> Requests {
-    Requests::new(world.db.clone(), clock.clone())
+    let sealer = Sealer::new(&[vec![7; 32]]).expect("a key");
+    let requests = Requests::new(world.db.clone(), clock.clone(), sealer);
+    let beside = requests.clone();
+    tokio::spawn(async move { beside.hold(&Shutdown::new()).await });
+    requests
 }
 
 async fn open(requests: &Requests, who: &Identity) -> anyhow::Result<Opened<CheckAccountResponse>> {

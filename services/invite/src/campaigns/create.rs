@@ -200,8 +200,11 @@ async fn fill_from_task(app: &App, acting: Acting, id: &str, import: &mut Import
             }
         };
         resumes += 1;
-        if broken.code() != tonic::Code::Unavailable || resumes > RESUMES {
-            return Err(app.parsing_error(broken));
+        // Cut off, or over with the token that opened it: the next stream goes on.
+        let broken = app.parsing_error(broken);
+        let passes = matches!(&broken, Error::Upstream(status) if status.code() == tonic::Code::Unavailable);
+        if !passes || resumes > RESUMES {
+            return Err(broken);
         }
     }
 }

@@ -32,11 +32,11 @@ pub async fn open(
     store::find(app.db.conn(), who.workspace_id, campaign_id).await?;
     let binding = (who.workspace_id, campaign_id);
     let mut seen: Option<i64> = app.tokens.position("WatchCampaign", &binding, &request.resume_token)?;
-    let (clock, shutdown, poke) = (app.clock.clone(), app.shutdown.clone(), app.poke.clone());
+    let (clock, poke) = (app.clock.clone(), app.poke.clone());
     let workspace_id = who.workspace_id;
     // The position is moved by the look itself: what is answered is sent, or the stream ends.
     let position = Arc::new(std::sync::Mutex::new(seen.take()));
-    Ok(watch(&who, clock, &shutdown, poke, move || {
+    Ok(watch(clock, poke, move || {
         let (app, position) = (app.clone(), position.clone());
         async move {
             let seen = position.lock().ok().and_then(|seen| *seen);

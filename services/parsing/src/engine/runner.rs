@@ -265,19 +265,19 @@ impl Runner {
         self.look(lease).await?;
         let mut begun = self.engine.clock.monotonic();
         let mut reading = self.open(lease).await?;
+        let mut went_on = false;
         loop {
-            let limit = self.engine.config.batch_timeout();
-            let next = match &mut reading {
-                Reading::Members(stream) => {
-                    let answer = self.wait(Some(lease), limit, stream.message()).await?;
-                    answer.map(|answer| batch::members(answer, &self.filter))
+            let next = match self.next(lease, &mut reading).await {
+                // A stream ends with the token that opened it: the next one goes on.
+                Err(Trouble::Integration(status)) if went_on && is_expiry(&status) => {
+                    reading = self.open(lease).await?;
+                    went_on = false;
+                    continue;
                 }
-                Reading::Messages(stream) => {
-                    let answer = self.wait(Some(lease), limit, stream.message()).await?;
-                    answer.map(|answer| batch::authors(answer, &self.filter, self.task.read_count))
-                }
+                next => next?,
             };
             let Some(batch) = next else { return Ok(()) };
+            went_on = true;
             let now = self.engine.clock.monotonic();
             self.store(&batch, now.saturating_sub(begun)).await?;
             begun = now;
@@ -285,6 +285,21 @@ impl Runner {
                 return Ok(());
             }
         }
+    }
+
+    /// The next batch; `None` at the end.
+    async fn next(&self, lease: &LeaseGuard, reading: &mut Reading) -> Result<Option<Batch>, Trouble> {
+        let limit = self.engine.config.batch_timeout();
+        Ok(match reading {
+            Reading::Members(stream) => {
+                let answer = self.wait(Some(lease), limit, stream.message()).await?;
+                answer.map(|answer| batch::members(answer, &self.filter))
+            }
+            Reading::Messages(stream) => {
+                let answer = self.wait(Some(lease), limit, stream.message()).await?;
+                answer.map(|answer| batch::authors(answer, &self.filter, self.task.read_count))
+            }
+        })
     }
 
     async fn store(&mut self, batch: &Batch, took: Duration) -> Result<(), Trouble> {
@@ -347,6 +362,11 @@ impl Runner {
         let stream = self.wait(Some(lease), limit, telegram.stream_messages(self.acting().request(request))).await?;
         Ok(Reading::Messages(stream.into_inner()))
     }
+}
+
+/// Whether a stream ended with the token that opened it.
+fn is_expiry(status: &Status) -> bool {
+    tgmesh_proto::status::reason(status) == Some(ErrorReason::TokenInvalid)
 }
 
 /// The integration service took too long.

@@ -15,7 +15,6 @@ use service_kit::db::Db;
 use service_kit::paging::Tokens;
 use service_kit::requests::Requests;
 use service_kit::service::Dependencies;
-use service_kit::shutdown::Shutdown;
 use service_kit::unserved::Unserved;
 use service_kit::watch::WatchStream;
 use tgmesh_proto::lease::v1::Priority;
@@ -43,18 +42,11 @@ pub struct Parsing {
     tasks: Tasks,
     previews: Previews,
     running: Arc<Running>,
-    shutdown: Shutdown,
 }
 
 impl Parsing {
     /// With what the service needs.
-    pub fn new(
-        deps: &Dependencies,
-        requests: Requests,
-        channel: ServiceChannel,
-        running: Arc<Running>,
-        shutdown: Shutdown,
-    ) -> Self {
+    pub fn new(deps: &Dependencies, requests: Requests, channel: ServiceChannel, running: Arc<Running>) -> Self {
         let holder = format!("parsing {}", new_id(&*deps.clock));
         Self {
             db: deps.db.clone(),
@@ -63,7 +55,6 @@ impl Parsing {
             tasks: Tasks::new(deps.db.clone(), requests, deps.clock.clone(), running.clone()),
             previews: Previews::new(channel, deps.clock.clone(), holder),
             running,
-            shutdown,
         }
     }
 

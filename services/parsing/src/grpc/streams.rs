@@ -26,7 +26,7 @@ impl Parsing {
         let what = (owner, task.id);
         let seen: Option<i64> = self.tokens.position("watch_parse_task", &what, &request.resume_token)?;
         let (db, tokens, seen) = (self.db.clone(), self.tokens.clone(), Arc::new(Mutex::new(seen)));
-        Ok(watch(who, self.clock.clone(), &self.shutdown, self.running.watches(), move || {
+        Ok(watch(self.clock.clone(), self.running.watches(), move || {
             let (db, tokens, seen) = (db.clone(), tokens.clone(), seen.clone());
             async move {
                 let found = tasks::store::find(db.conn(), owner, what.1).await;
