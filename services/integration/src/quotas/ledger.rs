@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::limits::Limits;
 use super::rules::{self, ChatCounts, Counts, HOUR, Pace, Tally};
+use super::zone::Day;
 use crate::entity::{limit, pace, usage_entry};
 
 /// Levels, as the table `limits` numbers them.
@@ -52,7 +53,8 @@ pub(crate) async fn effective(
     for row in rows {
         levels.insert((row.level, row.level_id), decode(&row.limits)?);
     }
-    let global = levels.get(&(GLOBAL, Uuid::nil())).unwrap_or(defaults);
+    let stored = levels.get(&(GLOBAL, Uuid::nil())).cloned();
+    let global = stored.map_or_else(|| defaults.clone(), |limits| Limits { zone: defaults.zone.clone(), ..limits });
     Ok(subjects
         .iter()
         .map(|subject| {
@@ -72,7 +74,8 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Limits, DbErr> {
 }
 
 /// What the ledger says of each account's actions of one kind, in the chat too
-/// if one is given. Reads only what the limits ask for.
+/// if one is given. Reads only what the limits ask for. All limits are of one
+/// deployment, and count by its days.
 pub(crate) async fn counts(
     conn: &impl ConnectionTrait,
     now: Time,
@@ -82,6 +85,7 @@ pub(crate) async fn counts(
 ) -> Result<HashMap<i64, Counts>, DbErr> {
     let mut found: HashMap<i64, Counts> =
         subjects.iter().map(|(subject, _)| (subject.telegram_user_id, Counts::default())).collect();
+    let Some(day) = subjects.first().map(|(_, limits)| limits.zone.day(now)) else { return Ok(found) };
     let wanted = |asks: &dyn Fn(&Limits) -> bool| -> Vec<i64> {
         subjects.iter().filter(|(_, limits)| asks(limits)).map(|(subject, _)| subject.telegram_user_id).collect()
     };
@@ -89,7 +93,7 @@ pub(crate) async fn counts(
     let by_day =
         wanted(&|limits| rules::per_day(limits, action).is_some() || rules::per_hour(limits, action).is_some());
     if !by_day.is_empty() {
-        for (user, row) in tallies(conn, now, action, by_day).await? {
+        for (user, row) in tallies(conn, day, now, action, by_day).await? {
             let counts = found.entry(user).or_default();
             (counts.day, counts.hour) = (tally(&row, "day")?, tally(&row, "hour")?);
         }
@@ -110,7 +114,7 @@ pub(crate) async fn counts(
             counts.chat = Some(ChatCounts { chat_id, ..ChatCounts::default() });
         }
         if !by_chat.is_empty() {
-            for (user, row) in chat_tallies(conn, now, action, chat_id, by_chat).await? {
+            for (user, row) in chat_tallies(conn, day, action, chat_id, by_chat).await? {
                 let chat = ChatCounts { chat_id, day: tally(&row, "day")?, total: tally(&row, "total")? };
                 found.entry(user).or_default().chat = Some(chat);
             }
@@ -155,13 +159,14 @@ pub(crate) fn pace_of(row: &pace::Model) -> Pace {
 /// Counts of the day and the hour, by user.
 async fn tallies(
     conn: &impl ConnectionTrait,
+    day: Day,
     now: Time,
     action: Action,
     users: Vec<i64>,
 ) -> Result<Vec<(i64, QueryResult)>, DbErr> {
     use usage_entry::Column;
     // An entry is in the hour until the moment a full hour has passed.
-    let (day, hour) = (now.day_start().millis(), (now - HOUR).millis() + 1);
+    let (day, hour) = (day.start.millis(), (now - HOUR).millis() + 1);
     let select = Query::select()
         .from(usage_entry::Entity)
         .column(Column::TelegramUserId)
@@ -180,13 +185,13 @@ async fn tallies(
 /// Counts of the day and for ever in one chat, by user.
 async fn chat_tallies(
     conn: &impl ConnectionTrait,
-    now: Time,
+    day: Day,
     action: Action,
     chat_id: i64,
     users: Vec<i64>,
 ) -> Result<Vec<(i64, QueryResult)>, DbErr> {
     use usage_entry::Column;
-    let day = now.day_start().millis();
+    let day = day.start.millis();
     let select = Query::select()
         .from(usage_entry::Entity)
         .column(Column::TelegramUserId)

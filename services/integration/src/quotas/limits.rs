@@ -9,6 +9,8 @@ use serde::{Deserialize, Deserializer};
 use service_kit::clock::{duration_from_proto, duration_to_proto};
 use tgmesh_proto::quota::v1 as wire;
 
+use super::zone::Zone;
+
 /// A range of durations, of which one is drawn at random each time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Range {
@@ -28,7 +30,7 @@ impl Range {
 /// Limits on invites. `None` is not limited at this level; the configuration
 /// writes it `"off"`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(deny_unknown_fields)]
 pub struct InviteLimits {
     /// Invites of one account in a calendar day. Default 30.
     #[serde(deserialize_with = "or_off")]
@@ -70,7 +72,7 @@ impl Default for InviteLimits {
 
 /// Limits on messages to strangers.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(deny_unknown_fields)]
 pub struct MessageLimits {
     /// Messages of one account in a calendar day. Default 40.
     #[serde(deserialize_with = "or_off")]
@@ -88,7 +90,7 @@ impl Default for MessageLimits {
 
 /// Limits of one level.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(deny_unknown_fields)]
 pub struct Limits {
     /// Invites.
     pub invite: InviteLimits,
@@ -103,6 +105,10 @@ pub struct Limits {
     /// Usernames looked up by one account in a calendar day. Default 200.
     #[serde(deserialize_with = "or_off")]
     pub resolve_username_per_day: Option<u32>,
+    /// Whose calendar days are meant, by its IANA name: the deployment's, and of
+    /// no level below it. Default UTC.
+    #[serde(rename = "day_zone")]
+    pub zone: Zone,
 }
 
 impl Default for Limits {
@@ -113,6 +119,7 @@ impl Default for Limits {
             add_contact_per_day: Some(15),
             join_chat_per_day: Some(5),
             resolve_username_per_day: Some(200),
+            zone: Zone::UTC,
         }
     }
 }
@@ -133,6 +140,7 @@ impl Limits {
         add_contact_per_day: None,
         join_chat_per_day: None,
         resolve_username_per_day: None,
+        zone: Zone::UTC,
     };
 
     /// What results from this level and one below it: of each limit the tightest.
@@ -156,6 +164,7 @@ impl Limits {
             add_contact_per_day: fewest(self.add_contact_per_day, below.add_contact_per_day),
             join_chat_per_day: fewest(self.join_chat_per_day, below.join_chat_per_day),
             resolve_username_per_day: fewest(self.resolve_username_per_day, below.resolve_username_per_day),
+            zone: self.zone.clone(),
         }
     }
 
@@ -224,6 +233,7 @@ impl Limits {
             add_contact_per_day: count(limits.add_contact_per_day),
             join_chat_per_day: count(limits.join_chat_per_day),
             resolve_username_per_day: count(limits.resolve_username_per_day),
+            zone: Zone::UTC,
         }
     }
 
@@ -231,7 +241,7 @@ impl Limits {
     /// no such field.
     pub fn set(&mut self, path: &str, new: &Self) -> bool {
         match path {
-            "*" => *self = new.clone(),
+            "*" => *self = Self { zone: self.zone.clone(), ..new.clone() },
             "invite" => self.invite = new.invite.clone(),
             "invite.per_day" => self.invite.per_day = new.invite.per_day,
             "invite.per_day_and_chat" => self.invite.per_day_and_chat = new.invite.per_day_and_chat,
@@ -298,17 +308,31 @@ fn some<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Range>, D::
 
 /// A number, or `"off"`: a configuration file has no word for "none".
 pub(super) fn or_off<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Value {
-        Number(u32),
-        Word(String),
+    struct OrOff;
+
+    impl serde::de::Visitor<'_> for OrOff {
+        type Value = Option<u32>;
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("a whole number, 0 or more, or \"off\"")
+        }
+
+        fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<Self::Value, E> {
+            let fits = u32::try_from(number);
+            fits.map(Some).map_err(|_| E::invalid_value(serde::de::Unexpected::Unsigned(number), &self))
+        }
+
+        fn visit_i64<E: serde::de::Error>(self, number: i64) -> Result<Self::Value, E> {
+            let fits = u64::try_from(number).map_err(|_| E::invalid_value(serde::de::Unexpected::Signed(number), &self));
+            self.visit_u64(fits?)
+        }
+
+        fn visit_str<E: serde::de::Error>(self, word: &str) -> Result<Self::Value, E> {
+            if word == "off" { Ok(None) } else { Err(E::invalid_value(serde::de::Unexpected::Str(word), &self)) }
+        }
     }
-    match Value::deserialize(deserializer)? {
-        Value::Number(number) => Ok(Some(number)),
-        Value::Word(word) if word == "off" => Ok(None),
-        Value::Word(word) => Err(serde::de::Error::custom(format!("\"{word}\" is neither a number nor \"off\""))),
-    }
+
+    deserializer.deserialize_any(OrOff)
 }
 
 #[cfg(test)]
@@ -339,6 +363,16 @@ mod tests {
         other.join_chat_per_day = Some(1);
         let all = Limits::default();
         assert_eq!(all.tightened(&other), other.tightened(&all));
+    }
+
+    #[test]
+    fn the_zone_is_the_deployments() {
+        let berlin: Limits = serde_json::from_str(r#"{"day_zone": "Europe/Berlin"}"#).unwrap();
+        assert_eq!(berlin.tightened(&Limits::NONE).zone, berlin.zone);
+        let mut changed = berlin.clone();
+        assert!(changed.set("*", &Limits::NONE));
+        assert_eq!(changed.zone, berlin.zone);
+        assert!(serde_json::from_str::<Limits>(r#"{"day_zone": "Europe/Atlantis"}"#).is_err());
     }
 
     #[test]

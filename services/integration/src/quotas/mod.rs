@@ -13,6 +13,7 @@ pub mod pacing;
 pub mod rules;
 pub mod sql;
 pub mod store;
+pub mod zone;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,6 +35,7 @@ pub use pacing::{Pacing, SpeedConfig};
 pub use rules::{LimitUse, Next, Tally};
 pub use sql::SqlQuotaStore;
 pub use store::{Ask, QuotaStore, Reservation, Settlement};
+pub use zone::{Day, Zone};
 
 use crate::availability;
 use crate::entity::account;

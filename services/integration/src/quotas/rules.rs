@@ -7,8 +7,6 @@ use tgmesh_proto::quota::v1::{Action, LimitName, LimitUsage};
 
 use super::limits::{InviteLimits, Limits};
 
-/// A calendar day, in UTC.
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// The rolling hour.
 pub const HOUR: Duration = Duration::from_secs(60 * 60);
 
@@ -193,7 +191,7 @@ fn rest(limits: &InviteLimits) -> Option<(u32, Duration)> {
 /// Each limit of the action that is set, and how much of it is used.
 pub fn uses(limits: &Limits, action: Action, counts: &Counts, now: Time) -> Vec<LimitUse> {
     let mut uses = Vec::with_capacity(6);
-    let day_end = now.day_start() + DAY;
+    let day_end = limits.zone.day(now).end;
     let mut counted = |limit, chat_id, tally: Tally, allowed: Option<u32>, end: Option<Time>, frees: Option<Time>| {
         let Some(allowed) = allowed else { return };
         let next = match frees {

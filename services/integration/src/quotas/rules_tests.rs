@@ -1,6 +1,7 @@
 use super::*;
 use crate::quotas::Range;
 
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const NOON: Time = Time::from_secs(20_777 * 86_400 + 12 * 3_600);
 
 fn minutes(minutes: u64) -> Duration {

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use service_kit::Identity;
-use tgmesh_integration::error::Result;
-use tgmesh_integration::quotas::{Limits, Next, Range, Scope};
+use service_kit::{Identity, Time};
+use tgmesh_integration::error::{Error, Result};
+use tgmesh_integration::quotas::{Limits, Next, Range, Scope, Zone};
 use tgmesh_proto::ErrorReason;
 use tgmesh_proto::quota::v1::limits_level::{Global, Level, Workspace};
 use tgmesh_proto::quota::v1::{
@@ -67,6 +67,38 @@ pub async fn the_tightest_level_counts(mut world: World) -> anyhow::Result<()> {
     let other = world.account_of(Uuid::from_u128(2), 1).await?;
     let found = world.quotas.capacity(Scope::All, other, Action::Message, None).await?;
     assert_eq!(found.today, None, "another workspace's limits are its own");
+    Ok(())
+}
+
+/// The clocks of Berlin go on at the end of March: a day that begins and ends an hour before that of UTC, then two.
+pub async fn days_are_those_of_the_zone_whoever_sets_the_limits(mut world: World) -> anyhow::Result<()> {
+    let mut defaults = Limits { zone: Zone::named("Europe/Berlin")?, ..Limits::NONE };
+    defaults.message.per_day = Some(1);
+    world.restart_with(defaults).await?;
+    let account = world.account().await?;
+    // The 28th of March 2027, one o'clock in the morning of UTC.
+    let changes = Time::from_secs(1_806_195_600);
+    let hours = |hours: u64| Duration::from_secs(hours * 3_600);
+    world.pass_until(changes - hours(3));
+    world.act(account, Action::Message, 0).await?;
+    let refused = async || match world.reserve(account, Action::Message).await {
+        Err(Error::Quota(exceeded)) => Ok(exceeded.next_possible),
+        other => anyhow::bail!("{other:?}"),
+    };
+    assert_eq!(refused().await?, Next::At(changes - hours(2)));
+    world.pass(hours(1));
+    world.act(account, Action::Message, 0).await?;
+    assert_eq!(refused().await?, Next::At(changes + hours(21)), "a day of 23 hours");
+    // What an operator sets counts by the same days.
+    set(&world, &operator(), Level::Global(Global {}), messages(Some(2)), &["message.per_day"]).await?;
+    world.act(account, Action::Message, 0).await?;
+    assert_eq!(refused().await?, Next::At(changes + hours(21)));
+    world.pass(hours(23) - Duration::from_millis(1));
+    assert_eq!(refused().await?, Next::At(changes + hours(21)));
+    world.pass(Duration::from_millis(1));
+    world.act(account, Action::Message, 0).await?;
+    world.act(account, Action::Message, 0).await?;
+    assert_eq!(refused().await?, Next::At(changes + hours(21 + 24)));
     Ok(())
 }
 

@@ -78,6 +78,7 @@ suite! {
     }
     limits {
         the_tightest_level_counts,
+        days_are_those_of_the_zone_whoever_sets_the_limits,
         changes_hold_from_the_next_action_on,
         an_old_etag_is_refused,
         bad_masks_are_refused_by_path,
