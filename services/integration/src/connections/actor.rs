@@ -5,13 +5,15 @@ use std::time::Duration;
 
 use grammers_tl_types::functions;
 use service_kit::SharedClock;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::dial::{Dialer, Raw, Wire, classify};
+use super::pushed::{self, Pushed};
 use super::{CallError, Gate, LineId, LineState, OnChange, Sessions};
 
-/// Time between two signs of life on a connection that is not used.
+/// Time between two signs of life. Each also moves the moment at which the server
+/// closes the connection by itself, however much it is used.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 /// Longest wait for a sign of life.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(15);
@@ -36,7 +38,7 @@ pub(super) struct Actor {
     pub(super) sessions: Arc<dyn Sessions>,
     pub(super) clock: SharedClock,
     pub(super) state: watch::Sender<LineState>,
-    pub(super) updates: watch::Sender<u64>,
+    pub(super) pushed: broadcast::Sender<Pushed>,
     pub(super) stop: CancellationToken,
     pub(super) on_change: OnChange,
 }
@@ -47,6 +49,8 @@ impl Actor {
         let mut backoff = BACKOFF.0;
         let mut not_before = Duration::ZERO;
         let mut last_used = self.clock.monotonic();
+        let mut ping_at = last_used;
+        let idle_close = self.dialer.config().idle_close();
         let stop = self.stop.clone();
         loop {
             let job = tokio::select! {
@@ -56,27 +60,33 @@ impl Actor {
                     Some(job) => job,
                     None => break,
                 },
-                pushed = step(&mut wire) => {
-                    match pushed {
-                        Ok(0) => {}
-                        Ok(count) => self.updates.send_modify(|seen| *seen += count),
-                        Err(error) => {
-                            tracing::info!(line = ?self.id, error, "connection lost");
+                // Before what is pushed: an account in lively chats is never silent, and may be idle all the same.
+                () = self.clock.sleep(ping_at.min(last_used + idle_close).saturating_sub(self.clock.monotonic())),
+                    if wire.is_some() =>
+                {
+                    let now = self.clock.monotonic();
+                    if now >= last_used + idle_close {
+                        close(wire.take()).await;
+                        self.set(LineState::Idle);
+                    } else if now >= ping_at {
+                        ping_at = now + KEEP_ALIVE;
+                        if !alive(&mut wire).await {
+                            tracing::info!(line = ?self.id, "connection is silent: closing it");
                             wire = None;
                             self.set(LineState::Idle);
                         }
                     }
                     continue;
                 }
-                () = self.clock.sleep(KEEP_ALIVE), if wire.is_some() => {
-                    let unused = self.clock.monotonic().saturating_sub(last_used);
-                    if unused >= self.dialer.config().idle_close() {
-                        close(wire.take()).await;
-                        self.set(LineState::Idle);
-                    } else if !alive(&mut wire).await {
-                        tracing::info!(line = ?self.id, "connection is silent: closing it");
-                        wire = None;
-                        self.set(LineState::Idle);
+                pushed = step(&mut wire) => {
+                    match pushed {
+                        // Nobody may listen.
+                        Ok(pushed) => pushed.into_iter().for_each(|pushed| drop(self.pushed.send(pushed))),
+                        Err(error) => {
+                            tracing::info!(line = ?self.id, error, "connection lost");
+                            wire = None;
+                            self.set(LineState::Idle);
+                        }
                     }
                     continue;
                 }
@@ -94,6 +104,7 @@ impl Actor {
                 match self.connect().await {
                     Ok(opened) => {
                         wire = Some(opened);
+                        ping_at = self.clock.monotonic() + KEEP_ALIVE;
                         backoff = BACKOFF.0;
                     }
                     Err(error) => {
@@ -104,7 +115,9 @@ impl Actor {
                     }
                 }
             }
-            if !self.send(&mut wire, job).await {
+            let usable = self.send(&mut wire, job).await;
+            last_used = self.clock.monotonic();
+            if !usable {
                 wire = None;
                 self.set(LineState::Idle);
             }
@@ -168,11 +181,11 @@ impl Actor {
     }
 }
 
-/// Reads what the server pushes; how many updates came. Never ends without a connection.
-async fn step(wire: &mut Option<Wire>) -> Result<u64, String> {
+/// Reads what the server pushes. Never ends without a connection.
+async fn step(wire: &mut Option<Wire>) -> Result<Vec<Pushed>, String> {
     match wire {
         Some(wire) => match wire.step().await {
-            Ok(updates) => Ok(updates.len() as u64),
+            Ok(updates) => Ok(pushed::read(&updates)),
             Err(error) => Err(error.to_string()),
         },
         None => std::future::pending().await,

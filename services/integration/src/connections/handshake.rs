@@ -149,24 +149,37 @@ pub async fn exchange(mut wire: Plain, keys: &[ServerKey], dc_id: i32) -> Result
             server_nonce,
             encrypted_data: seal_answer(&inner.to_bytes(), &aes_key, &aes_iv),
         };
-        let own = AuthKey::from_bytes(auth_key);
-        match wire.invoke(&request).await? {
-            enums::SetClientDhParamsAnswer::DhGenOk(answer) => {
-                ensure(answer.nonce == nonce && answer.server_nonce == server_nonce, "the nonces")?;
-                ensure(answer.new_nonce_hash1 == own.calc_new_nonce_hash(&new_nonce, 1), "the key's hash")?;
-                return Ok(auth_key);
-            }
-            enums::SetClientDhParamsAnswer::DhGenRetry(answer) => {
-                ensure(answer.new_nonce_hash2 == own.calc_new_nonce_hash(&new_nonce, 2), "the retry's hash")?;
-                retry_id = i64::from_le_bytes(sha1(&[&auth_key])[..8].try_into().unwrap_or_default());
-            }
-            enums::SetClientDhParamsAnswer::DhGenFail(answer) => {
-                ensure(answer.new_nonce_hash3 == own.calc_new_nonce_hash(&new_nonce, 3), "the failure's hash")?;
-                return Err(HandshakeError::Check("our key"));
-            }
+        let answer = wire.invoke(&request).await?;
+        if accepted(&answer, &nonce, &server_nonce, &AuthKey::from_bytes(auth_key), &new_nonce)? {
+            return Ok(auth_key);
         }
+        retry_id = i64::from_le_bytes(sha1(&[&auth_key])[..8].try_into().unwrap_or_default());
     }
     Err(HandshakeError::Check("the key, again and again"))
+}
+
+/// Whether the data centre takes our half; false when it asks for another. Each
+/// answer has to be one to our exchange, also one that refuses.
+fn accepted(
+    answer: &enums::SetClientDhParamsAnswer,
+    nonce: &[u8; 16],
+    server_nonce: &[u8; 16],
+    key: &AuthKey,
+    new_nonce: &[u8; 32],
+) -> Result<bool, HandshakeError> {
+    use enums::SetClientDhParamsAnswer::{DhGenFail, DhGenOk, DhGenRetry};
+    let (nonces, hash, number, what) = match answer {
+        DhGenOk(answer) => ((&answer.nonce, &answer.server_nonce), &answer.new_nonce_hash1, 1, "the key's hash"),
+        DhGenRetry(answer) => ((&answer.nonce, &answer.server_nonce), &answer.new_nonce_hash2, 2, "the retry's hash"),
+        DhGenFail(answer) => ((&answer.nonce, &answer.server_nonce), &answer.new_nonce_hash3, 3, "the failure's hash"),
+    };
+    ensure(nonces == (nonce, server_nonce), "the nonces")?;
+    ensure(*hash == key.calc_new_nonce_hash(new_nonce, number), what)?;
+    match answer {
+        DhGenOk(_) => Ok(true),
+        DhGenRetry(_) => Ok(false),
+        DhGenFail(_) => Err(HandshakeError::Check("our key")),
+    }
 }
 
 /// Decrypts the data centre's answer: a hash, the answer, padding.
@@ -270,5 +283,28 @@ mod tests {
         assert!(open_answer(sealed, &key, &iv).is_err());
         assert!(open_answer(vec![0; 16], &key, &iv).is_err());
         assert!(open_answer(Vec::new(), &key, &iv).is_err());
+    }
+    /// An answer to our half, and what is to be thought of it.
+    fn told(number: u8, nonce: [u8; 16], server_nonce: [u8; 16], hash: u8) -> Result<bool, String> {
+        let (key, new_nonce) = (AuthKey::from_bytes([7; 256]), [3; 32]);
+        let hash = key.calc_new_nonce_hash(&new_nonce, hash);
+        let answer: enums::SetClientDhParamsAnswer = match number {
+            1 => types::DhGenOk { nonce, server_nonce, new_nonce_hash1: hash }.into(),
+            2 => types::DhGenRetry { nonce, server_nonce, new_nonce_hash2: hash }.into(),
+            _ => types::DhGenFail { nonce, server_nonce, new_nonce_hash3: hash }.into(),
+        };
+        accepted(&answer, &[1; 16], &[2; 16], &key, &new_nonce).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn an_answer_to_another_exchange_is_refused_whatever_it_says() {
+        assert_eq!(told(1, [1; 16], [2; 16], 1), Ok(true));
+        assert_eq!(told(2, [1; 16], [2; 16], 2), Ok(false));
+        assert!(told(3, [1; 16], [2; 16], 3).unwrap_err().ends_with("our key"));
+        for number in 1..=3 {
+            assert!(told(number, [9; 16], [2; 16], number).unwrap_err().ends_with("the nonces"), "{number}");
+            assert!(told(number, [1; 16], [9; 16], number).unwrap_err().ends_with("the nonces"), "{number}");
+            assert!(told(number, [1; 16], [2; 16], number % 3 + 1).unwrap_err().ends_with("hash"), "{number}");
+        }
     }
 }

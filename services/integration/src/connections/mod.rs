@@ -10,21 +10,23 @@ mod actor;
 pub mod config;
 mod dial;
 pub mod handshake;
+mod pushed;
 mod session;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use grammers_tl_types::{Deserializable, RemoteCall};
 use service_kit::SharedClock;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 pub use config::{TelegramConfig, TelegramNetwork};
 pub use dial::Dialer;
+pub use pushed::Pushed;
 pub use session::SessionKey;
 
 use crate::error::Error;
@@ -32,6 +34,8 @@ use actor::Job;
 
 /// Requests that may wait for one account's connection.
 const MAILBOX: usize = 256;
+/// Pushes kept for whoever is slow to hear of them; he learns that he missed some.
+const PUSHED: usize = 64;
 
 /// Whose connection it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -133,19 +137,20 @@ pub enum LineState {
 }
 
 /// What an actor tells the world.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct LineEvents {
     /// Whether it is connected.
     pub state: watch::Receiver<LineState>,
-    /// Counts the updates that Telegram pushed; their content is fetched by
-    /// whoever needs it.
-    pub updates: watch::Receiver<u64>,
+    /// What Telegram pushed; its content is fetched by whoever needs it. Ends
+    /// with the actor.
+    pub pushed: broadcast::Receiver<Pushed>,
 }
 
 #[derive(Debug, Clone)]
 struct Line {
     jobs: mpsc::Sender<Job>,
-    events: LineEvents,
+    state: watch::Receiver<LineState>,
+    pushed: broadcast::WeakSender<Pushed>,
     stop: CancellationToken,
     ended: CancellationToken,
 }
@@ -153,10 +158,18 @@ struct Line {
 /// Told when a line changes its state, for watches and the summary.
 pub type OnChange = Arc<dyn Fn(LineId, LineState) + Send + Sync>;
 
+/// The lines that there are.
+#[derive(Default)]
+struct Lines {
+    open: HashMap<LineId, Line>,
+    /// Whether the process ends: no line is made any more.
+    closed: bool,
+}
+
 /// All connections of this process.
 #[derive(Clone)]
 pub struct Connections {
-    lines: Arc<Mutex<HashMap<LineId, Line>>>,
+    lines: Arc<Mutex<Lines>>,
     dialer: Arc<Dialer>,
     sessions: Arc<dyn Sessions>,
     clock: SharedClock,
@@ -222,35 +235,43 @@ impl Connections {
         }
     }
 
-    /// What a line tells; opens nothing.
+    /// What a line tells from now on; opens nothing.
     pub fn events(&self, line: LineId) -> LineEvents {
-        self.line(line).events
+        let line = self.line(line);
+        // A line that has ended meanwhile pushes nothing any more.
+        let pushed = line.pushed.upgrade().map_or_else(|| broadcast::channel(1).1, |pushed| pushed.subscribe());
+        LineEvents { state: line.state, pushed }
     }
 
     /// Whether a line is connected.
     pub fn state(&self, line: LineId) -> LineState {
-        let lines = self.lines.lock().expect("no panic holds the lock");
-        lines.get(&line).map(|line| *line.events.state.borrow()).unwrap_or_default()
+        let lines = self.lines();
+        lines.open.get(&line).map(|line| *line.state.borrow()).unwrap_or_default()
     }
 
     /// Closes a line and waits until its socket is closed. Jobs that wait are
     /// answered as not sent.
     pub async fn close(&self, line: LineId) {
-        let found = self.lines.lock().expect("no panic holds the lock").get(&line).cloned();
+        let found = self.lines().open.get(&line).cloned();
         if let Some(found) = found {
             found.stop.cancel();
             found.ended.cancelled().await;
-            let mut lines = self.lines.lock().expect("no panic holds the lock");
-            if lines.get(&line).is_some_and(|line| line.ended.is_cancelled()) {
-                lines.remove(&line);
+            let mut lines = self.lines();
+            if lines.open.get(&line).is_some_and(|line| line.ended.is_cancelled()) {
+                lines.open.remove(&line);
             }
         }
     }
 
-    /// Closes every line, and waits until their sockets are closed, at most `patience`.
+    /// Closes every line, and waits until their sockets are closed, at most
+    /// `patience`. Who calls after that is answered that nothing was sent: a new
+    /// connection could overlap one that is still closing.
     pub async fn close_all(&self, patience: Duration) {
-        let lines: Vec<Line> =
-            self.lines.lock().expect("no panic holds the lock").drain().map(|(_, line)| line).collect();
+        let lines: Vec<Line> = {
+            let mut lines = self.lines();
+            lines.closed = true;
+            lines.open.drain().map(|(_, line)| line).collect()
+        };
         for line in &lines {
             line.stop.cancel();
         }
@@ -264,21 +285,32 @@ impl Connections {
         }
     }
 
+    fn lines(&self) -> MutexGuard<'_, Lines> {
+        self.lines.lock().expect("no panic holds the lock")
+    }
+
     fn line(&self, id: LineId) -> Line {
-        let mut lines = self.lines.lock().expect("no panic holds the lock");
-        if let Some(line) = lines.get(&id)
+        let mut lines = self.lines();
+        if let Some(line) = lines.open.get(&id)
             && !line.ended.is_cancelled()
             && !line.stop.is_cancelled()
         {
             return line.clone();
         }
         // A line that is closing still holds its socket: the new actor waits for its end.
-        let before = lines.get(&id).map(|line| line.ended.clone());
+        let before = lines.open.get(&id).map(|line| line.ended.clone());
         let (jobs, inbox) = mpsc::channel(MAILBOX);
         let (state, state_seen) = watch::channel(LineState::Idle);
-        let (updates, updates_seen) = watch::channel(0);
+        let pushed = broadcast::Sender::new(PUSHED);
         let stop = CancellationToken::new();
         let ended = CancellationToken::new();
+        let line =
+            Line { jobs, state: state_seen, pushed: pushed.downgrade(), stop: stop.clone(), ended: ended.clone() };
+        if lines.closed {
+            // Nobody reads its inbox: each job comes back unsent.
+            ended.cancel();
+            return line;
+        }
         let actor = actor::Actor {
             id,
             inbox,
@@ -286,11 +318,11 @@ impl Connections {
             sessions: self.sessions.clone(),
             clock: self.clock.clone(),
             state,
-            updates,
-            stop: stop.clone(),
+            pushed,
+            stop,
             on_change: self.on_change.clone(),
         };
-        let guard = ended.clone().drop_guard();
+        let guard = ended.drop_guard();
         tokio::spawn(async move {
             // Dropped last, also by a panic: whoever waits for the end sees it.
             let _guard = guard;
@@ -299,8 +331,7 @@ impl Connections {
             }
             actor.run().await;
         });
-        let line = Line { jobs, events: LineEvents { state: state_seen, updates: updates_seen }, stop, ended };
-        lines.insert(id, line.clone());
+        lines.open.insert(id, line.clone());
         line
     }
 }

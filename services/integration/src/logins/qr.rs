@@ -80,9 +80,7 @@ async fn play(core: &Core, who: &Identity, id: Uuid, mut again: bool, events: &E
                 }
             }
             State::ScanRequired => {
-                let line = core.connections.events(LineId::Login(id));
-                let mut updates = line.updates;
-                updates.mark_unchanged();
+                let mut pushed = core.connections.events(LineId::Login(id)).pushed;
                 let Some(code) = ask(core, who, &row).await? else {
                     continue;
                 };
@@ -96,7 +94,7 @@ async fn play(core: &Core, who: &Identity, id: Uuid, mut again: bool, events: &E
                 tokio::select! {
                     // Telegram tells that the code was scanned; if the word is
                     // lost, the next code's answer tells it too.
-                    _ = updates.changed() => {}
+                    _ = pushed.recv() => {}
                     () = core.clock.sleep(left.max(PAUSE)) => {}
                     () = events.closed() => return Ok(()),
                 }

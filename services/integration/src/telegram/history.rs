@@ -60,7 +60,8 @@ pub async fn stream(
     request: pb::StreamMessagesRequest,
 ) -> Result<Batches<pb::StreamMessagesResponse>> {
     let cursor = Cursor::read(&request.cursor)?;
-    let caller = super::under_lease(&core, lease.clone()).await?;
+    let speed = SpeedProfile::try_from(request.speed).unwrap_or_default();
+    let caller = super::under_lease(&core, lease.clone()).await?.at(speed);
     let chat = caller.chat(&request.chat).await?;
     drop(caller);
     let (batches, receiver) = mpsc::channel(1);
@@ -80,8 +81,8 @@ async fn read(
     request: &pb::StreamMessagesRequest,
     batches: &mpsc::Sender<Result<pb::StreamMessagesResponse>>,
 ) -> Result<()> {
-    let caller = super::under_lease(core, lease).await?;
     let speed = SpeedProfile::try_from(request.speed).unwrap_or_default();
+    let caller = super::under_lease(core, lease).await?.at(speed);
     let since = request.since_time.as_ref().map(Time::from_proto);
     let until = request.until_time.as_ref().map(Time::from_proto);
     let admins = match chat.channel() {
@@ -91,7 +92,7 @@ async fn read(
     loop {
         tokio::select! {
             () = batches.closed() => return Ok(()),
-            () = core.pacing.pace(caller.account_id, speed) => {}
+            () = caller.turn() => {}
         }
         let want = if request.limit > 0 { (request.limit - cursor.sent).clamp(0, PAGE) } else { PAGE };
         let about = About::reading("messages.getHistory", chat.chat_id());
@@ -110,7 +111,7 @@ async fn read(
             min_id: request.after_message_id,
             hash: 0,
         };
-        let page = Page::read(caller.invoke(about, &call).await.map_err(Error::from)?)?;
+        let page = Page::read(caller.send(about, &call).await.map_err(Error::from)?)?;
         let read = page.messages.len();
         let lowest = page.messages.iter().map(message_id).min();
         let mut messages = page.show(&core.sealer, caller.account_id, chat.chat_id(), &admins);
@@ -310,24 +311,49 @@ fn links(message: &types::Message) -> Vec<String> {
         .collect()
 }
 
-/// The newest messages of a chat above an id, oldest first.
-pub(super) async fn newer(caller: &Caller<'_>, chat: ChatPeer, above: i32) -> Result<Vec<pb::Message>> {
+/// The messages of a chat that follow an id.
+#[derive(Debug)]
+pub(super) struct Following {
+    /// What somebody wrote, oldest first.
+    pub(super) messages: Vec<pb::Message>,
+    /// The newest id, of whatever kind of message.
+    pub(super) last: i32,
+    /// Whether there may be more.
+    pub(super) more: bool,
+}
+
+/// The page of messages that follow an id, which is the last one known.
+pub(super) async fn following(caller: &Caller<'_>, chat: ChatPeer, last: i32) -> Result<Following> {
+    // From the message after it upwards, as many as there are on a page.
+    let page = look(caller, chat, last.saturating_add(1), -PAGE, PAGE).await?;
+    let newest = page.messages.iter().map(message_id).max();
+    let mut messages = page.show(&caller.core.sealer, caller.account_id, chat.chat_id(), &HashSet::new());
+    messages.retain(|message| message.message_id > last);
+    messages.sort_by_key(|message| message.message_id);
+    // A page that is not full leaves nothing out that the next look would not find.
+    let more = i32::try_from(page.messages.len()).is_ok_and(|read| read >= PAGE);
+    Ok(Following { messages, last: newest.map_or(last, |newest| newest.max(last)), more })
+}
+
+/// The id of the newest message of a chat; 0 when it has none.
+pub(super) async fn newest(caller: &Caller<'_>, chat: ChatPeer) -> Result<i32> {
+    let page = look(caller, chat, 0, 0, 1).await?;
+    Ok(page.messages.iter().map(message_id).max().unwrap_or(0))
+}
+
+async fn look(caller: &Caller<'_>, chat: ChatPeer, offset_id: i32, add_offset: i32, limit: i32) -> Result<Page> {
     let about = About::reading("messages.getHistory", chat.chat_id());
     let call = functions::messages::GetHistory {
         peer: chat.input(),
-        offset_id: 0,
+        offset_id,
         offset_date: 0,
-        add_offset: 0,
-        limit: PAGE,
+        add_offset,
+        limit,
         max_id: 0,
-        min_id: above,
+        min_id: 0,
         hash: 0,
     };
-    let page = Page::read(caller.invoke(about, &call).await.map_err(Error::from)?)?;
-    let mut messages = page.show(&caller.core.sealer, caller.account_id, chat.chat_id(), &HashSet::new());
-    messages.retain(|message| message.message_id > above);
-    messages.sort_by_key(|message| message.message_id);
-    Ok(messages)
+    Page::read(caller.invoke(about, &call).await.map_err(Error::from)?)
 }
 
 #[cfg(test)]
