@@ -3,15 +3,18 @@
 use std::time::Duration;
 
 use sea_orm::DbErr;
+use service_kit::Time;
 use service_kit::db::Db;
 use service_kit::paging::TokenError;
 use service_kit::requests::RequestError;
 use service_kit::server;
 use tgmesh_proto::ErrorReason;
+use tgmesh_proto::integration::v1::restriction::Cause;
 use tgmesh_proto::status::status;
 use tonic::Status;
 use uuid::Uuid;
 
+use crate::entity::restriction;
 use crate::leases::Unavailable;
 use crate::quotas::Exceeded;
 
@@ -119,6 +122,26 @@ impl Error {
         Self::plain(ErrorReason::StaleLease, "the lease is over: nothing was sent").with("lease_id", id)
     }
 
+    /// Telegram forbids the account something, for so long.
+    pub fn restricted(account_id: Uuid, cause: Cause, telegram_error: &str, lasts: Option<Duration>) -> Self {
+        let (reason, message) = match cause {
+            Cause::PeerFlood => (ErrorReason::PeerFlood, "telegram limits the account's writing to strangers"),
+            Cause::Frozen => (ErrorReason::AccountFrozen, "telegram has frozen the account"),
+            _ => (ErrorReason::FloodWait, "telegram demands a wait"),
+        };
+        Self::plain(reason, message)
+            .with("account_id", account_id)
+            .with("telegram_error", telegram_error)
+            .retry_after(lasts)
+    }
+
+    /// A restriction that was met earlier holds still. Nothing was sent.
+    pub fn restricted_by(held: &restriction::Model, now: Time) -> Self {
+        let cause = Cause::try_from(held.cause).unwrap_or_default();
+        let left = held.end_at.map(|end| Time::from_millis(end).since(now));
+        Self::restricted(held.account_id, cause, &held.telegram_error, left)
+    }
+
     /// The call is part of the contract and not served yet.
     pub fn not_implemented(method: &'static str) -> Self {
         Self::plain(ErrorReason::NotImplemented, format!("{method} is not served yet")).with("method", method)
@@ -144,12 +167,6 @@ impl Error {
             }
             _ => None,
         }
-    }
-
-    /// Whether a request surely did not reach Telegram.
-    pub fn surely_not_sent(&self) -> bool {
-        self.telegram_error().is_none()
-            && matches!(self.reason(), ErrorReason::TelegramUnavailable | ErrorReason::StaleLease)
     }
 }
 

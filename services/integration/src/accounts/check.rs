@@ -14,7 +14,7 @@ use super::{connect, get, parse_id, show, state};
 use crate::core::Core;
 use crate::entity::account;
 use crate::error::{Error, Result};
-use crate::telegram::caller::Caller;
+use crate::telegram::caller::{Behalf, Caller};
 
 /// Checks an account.
 ///
@@ -50,7 +50,7 @@ async fn look(core: &Core, who: &Identity, request: &pb::CheckAccountRequest) ->
             if found.state != State::Ready {
                 issues.push(found.detail);
             }
-            match Caller::own(core, &row.account).profile().await {
+            match Caller::of(core, &row.account, Behalf::User).profile().await {
                 Ok(profile) => {
                     let mut change =
                         account::ActiveModel { checked_at: Set(Some(core.now().millis())), ..Default::default() };

@@ -17,6 +17,7 @@ use tgmesh_proto::lease::v1::unavailability::Reason;
 use tgmesh_proto::quota::v1::{Action, LimitName};
 use uuid::Uuid;
 
+use crate::accounts::state::is_in_force;
 use crate::entity::{account, restriction, slot as slots};
 use crate::quotas::ledger::{self, Subject};
 use crate::quotas::{LimitUse, Limits, Next, rules};
@@ -191,7 +192,7 @@ fn facts<'a>(
         online: account.session_state == i32::from(SessionState::Ok) && account.deleting_at.is_none(),
         paused: account.paused_at.is_some(),
         restrictions: restrictions
-            .filter(|restriction| restriction.actions == 0 || restriction.actions & (1 << i32::from(action)) != 0)
+            .filter(|restriction| covers(restriction, action))
             .map(|restriction| {
                 let reason = match Cause::try_from(restriction.cause) {
                     Ok(Cause::FloodWait | Cause::Slowmode) => Reason::FloodWait,
@@ -204,8 +205,20 @@ fn facts<'a>(
     }
 }
 
+/// Of an account's restrictions, the one that forbids an action for longest.
+pub fn forbidding(restrictions: &[restriction::Model], action: Action, now: Time) -> Option<&restriction::Model> {
+    restrictions
+        .iter()
+        .filter(|held| is_in_force(held, now) && covers(held, action))
+        .max_by_key(|held| held.end_at.unwrap_or(i64::MAX))
+}
+
+fn covers(restriction: &restriction::Model, action: Action) -> bool {
+    restriction.actions == 0 || restriction.actions & (1 << i32::from(action)) != 0
+}
+
 /// The restrictions in force.
-async fn restrictions(
+pub(crate) async fn restrictions(
     conn: &impl ConnectionTrait,
     now: Time,
     accounts: Vec<Uuid>,

@@ -59,9 +59,18 @@ impl SqlQuotaStore {
         };
         // Read once the account is ours: while it was not, time passed.
         let now = self.clock.now();
+        let held = availability::restrictions(&**tx, now, vec![account.id]).await?;
+        if let Some(held) = availability::forbidding(&held, ask.action, now) {
+            return Ok(Err(Error::restricted_by(held, now)));
+        }
         let subject = subject(&account);
         let mut limits = ledger::effective(&**tx, &self.defaults, &[subject]).await?;
         let limits = limits.remove(&account.id).unwrap_or_default();
+        if let Some(id) = ask.id
+            && let Some(begun) = self.begun(tx, id, &account, ask.action).await?
+        {
+            return Ok(Ok(begun));
+        }
         let chat_id = (ask.chat_id != 0).then_some(ask.chat_id);
         let counts = ledger::counts_of(&**tx, now, ask.action, chat_id, subject, &limits).await?;
         if let Some(exceeded) = Exceeded::of(&rules::uses(&limits, ask.action, &counts, now), now) {
@@ -100,8 +109,42 @@ impl SqlQuotaStore {
             telegram_user_id: account.telegram_user_id,
             action: ask.action,
             reserved_at: now,
+            begun: false,
             pace: moved,
         }))
+    }
+
+    /// The reservation that an earlier call under this id made, if nobody knows
+    /// what became of it. One that was settled stands for another try: it keeps
+    /// its place in the ledger, under an id of its own.
+    async fn begun(
+        &self,
+        tx: &Tx,
+        id: Uuid,
+        account: &account::Model,
+        action: Action,
+    ) -> Result<Option<Reservation>, DbErr> {
+        use usage_entry::Column;
+        let Some(entry) = usage_entry::Entity::find_by_id(id).one(&**tx).await? else { return Ok(None) };
+        let open = entry.state == i32::from(State::Reserved) || entry.telegram_error == OUTCOME_UNKNOWN;
+        if open && entry.account_id == account.id {
+            return Ok(Some(Reservation {
+                id,
+                workspace_id: account.workspace_id,
+                account_id: account.id,
+                telegram_user_id: account.telegram_user_id,
+                action,
+                reserved_at: Time::from_millis(entry.reserved_at),
+                begun: true,
+                pace: None,
+            }));
+        }
+        usage_entry::Entity::update_many()
+            .col_expr(Column::Id, Expr::value(new_id(&*self.clock)))
+            .filter(Column::Id.eq(id))
+            .exec(&**tx)
+            .await?;
+        Ok(None)
     }
 
     /// Recomputes the slot that an entry of the ledger changes, if there is one.
@@ -125,6 +168,10 @@ impl SqlQuotaStore {
 
     async fn settle_in(&self, tx: &Tx, reservation: &Reservation, settlement: &Settlement) -> Result<(), DbErr> {
         use usage_entry::Column;
+        if reservation.begun && *settlement == Settlement::GivenBack {
+            // What the earlier call did with it, nobody knows.
+            return Ok(());
+        }
         // The account first, as everywhere: two who lock in different orders wait for ever.
         let account = match settlement {
             Settlement::GivenBack => availability::lock(&**tx, reservation.account_id).await?,

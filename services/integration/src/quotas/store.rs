@@ -50,6 +50,9 @@ pub struct Reservation {
     pub action: Action,
     /// When it was reserved.
     pub reserved_at: Time,
+    /// Whether an earlier call under the same id reserved it, and may have
+    /// handed its request over.
+    pub begun: bool,
     /// The pace it found and the pace it left, when it moved it.
     pub(crate) pace: Option<(Option<Pace>, Pace)>,
 }
@@ -74,7 +77,9 @@ pub enum Settlement {
 /// Where quotas are kept.
 #[async_trait]
 pub trait QuotaStore: std::fmt::Debug + Send + Sync + 'static {
-    /// Checks every limit and commits a RESERVED entry, in one step.
+    /// Checks restrictions and every limit, and commits a RESERVED entry, in one
+    /// step. An entry that has the id already, and of which nobody knows what
+    /// became, is answered as it is.
     async fn reserve(&self, ask: &Ask) -> Result<Reservation>;
 
     /// Settles an entry in the caller's transaction. Settling twice changes

@@ -5,13 +5,14 @@ use std::time::Duration;
 use grammers_tl_types::RemoteCall;
 use tgmesh_proto::ErrorReason;
 use tgmesh_proto::integration::v1::account::SessionState;
-use tgmesh_proto::integration::v1::restriction::Cause;
 use tgmesh_proto::quota::v1::Action;
-use tgmesh_proto::telegram::v1::Outcome;
+use tgmesh_proto::telegram::v1::{Outcome, SpeedProfile};
 use uuid::Uuid;
 
-use super::outcome::{Restricted, Verdict, judge};
+use super::outcome::{Verdict, judge};
 use crate::accounts::effects::{self, Met};
+use crate::accounts::store;
+use crate::availability;
 use crate::connections::{CallError, Gate, LineId, RpcError, open};
 use crate::core::Core;
 use crate::error::{Error, Result};
@@ -21,6 +22,9 @@ use crate::leases::Verified;
 const TRIES: u32 = 3;
 /// Pause before the first of these tries; doubled each time.
 const PAUSE: Duration = Duration::from_millis(300);
+/// The speed of reads for which nobody named one: they are few, somebody waits
+/// for them, and at a slower one they would hold up a holder that reads faster.
+const UNNAMED: SpeedProfile = SpeedProfile::Fast;
 
 /// Calls of one account.
 #[derive(Debug, Clone)]
@@ -33,8 +37,21 @@ pub struct Caller<'a> {
     pub workspace_id: Uuid,
     /// Its Telegram user, whom the limits belong to.
     pub telegram_user_id: i64,
-    /// The lease under which it is called; `None` for integration's own duties.
-    pub lease: Option<Verified>,
+    /// On whose behalf.
+    pub behalf: Behalf,
+    /// How fast it reads.
+    pub speed: SpeedProfile,
+}
+
+/// On whose behalf an account is called.
+#[derive(Debug, Clone)]
+pub enum Behalf {
+    /// The holder's of its lease.
+    Lease(Verified),
+    /// Integration's own duties.
+    Duty,
+    /// The user's who asks about this very account: also while it is paused.
+    User,
 }
 
 /// A request, as far as answers depend on it.
@@ -64,6 +81,8 @@ pub enum Failure {
     Target(Outcome, String),
     /// Telegram refused for a reason that has no meaning of its own here.
     Refused(RpcError),
+    /// It surely was not sent; ready for the caller.
+    NotSent(Error),
     /// Anything else, ready for the caller.
     Error(Error),
 }
@@ -87,7 +106,7 @@ impl From<Failure> for Error {
         match failure {
             Failure::Target(_, name) => refused(&name),
             Failure::Refused(error) => refused(&error.full_name()),
-            Failure::Error(error) => error,
+            Failure::NotSent(error) | Failure::Error(error) => error,
         }
     }
 }
@@ -97,45 +116,101 @@ fn refused(name: &str) -> Error {
 }
 
 impl Caller<'_> {
-    /// Calls for integration itself, without a lease.
-    pub fn own<'a>(core: &'a Core, account: &crate::entity::account::Model) -> Caller<'a> {
+    /// Calls of an account.
+    pub fn of<'a>(core: &'a Core, account: &crate::entity::account::Model, behalf: Behalf) -> Caller<'a> {
         Caller {
             core,
             account_id: account.id,
             workspace_id: account.workspace_id,
             telegram_user_id: account.telegram_user_id,
-            lease: None,
+            behalf,
+            speed: UNNAMED,
         }
     }
 
-    /// Makes a request. What its answer means for the account is stored before
-    /// this returns.
+    /// Calls for integration's own duties, without a lease.
+    pub fn own<'a>(core: &'a Core, account: &crate::entity::account::Model) -> Caller<'a> {
+        Self::of(core, account, Behalf::Duty)
+    }
+
+    /// The lease under which the account is called.
+    pub fn lease(&self) -> Option<&Verified> {
+        match &self.behalf {
+            Behalf::Lease(lease) => Some(lease),
+            Behalf::Duty | Behalf::User => None,
+        }
+    }
+
+    /// The same, reading at a speed that somebody named.
+    #[must_use]
+    pub fn at(self, speed: SpeedProfile) -> Self {
+        Self { speed, ..self }
+    }
+
+    /// Makes a request, a read when it is the account's turn. What its answer
+    /// means for the account is stored before this returns.
     ///
     /// # Errors
     /// As [`Failure`] tells.
     pub async fn invoke<R: RemoteCall>(&self, about: About, request: &R) -> Result<R::Return, Failure> {
+        if about.class == Action::Read {
+            self.turn().await;
+        }
+        self.send(about, request).await
+    }
+
+    /// Waits until it is the account's turn to read. For those who may give the
+    /// wait up; they `send` then.
+    pub async fn turn(&self) {
+        self.core.pacing.pace(self.account_id, self.speed).await;
+    }
+
+    /// Makes a request whose turn it is.
+    ///
+    /// # Errors
+    /// As [`Failure`] tells.
+    pub async fn send<R: RemoteCall>(&self, about: About, request: &R) -> Result<R::Return, Failure> {
+        self.permit(about.class).await.map_err(Failure::NotSent)?;
         let mut pause = PAUSE;
         for tried in 1.. {
             let error = match self.core.connections.call(LineId::Account(self.account_id), request, self.gate()).await {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
-            match self.read(about, error).await? {
-                Read::Failed(failure) => return Err(failure),
-                Read::TryAgain(name) if tried >= TRIES => {
+            match self.read(about, error).await {
+                Ok(Read::Failed(Failure::NotSent(error))) if tried > 1 => return Err(Failure::Error(error)),
+                Ok(Read::Failed(failure)) => return Err(failure),
+                Ok(Read::TryAgain(name)) if tried >= TRIES => {
                     let what = format!("{} failed {TRIES} times with {name}", about.method);
                     return Err(Failure::Error(unreachable(&what).with("telegram_error", name)));
                 }
-                Read::TryAgain(_) => self.core.clock.sleep(pause).await,
+                Ok(Read::TryAgain(_)) => self.core.clock.sleep(pause).await,
+                Err(error) if about.acting => return Err(Failure::Error(not_written(&error))),
+                Err(error) => return Err(Failure::Error(error)),
             }
             pause *= 2;
         }
         unreachable!("the loop returns")
     }
 
+    /// Whether the account may be called for this now: nobody calls inside a
+    /// wait that Telegram demanded, whoever met it.
+    async fn permit(&self, class: Action) -> Result<()> {
+        let found = store::find(self.core.db.conn(), self.workspace_id, self.account_id).await;
+        let row = found
+            .map_err(|error| self.core.failed(&error))?
+            .ok_or_else(|| Error::account_not_found(self.account_id))?;
+        let now = self.core.now();
+        super::usable(&row, now, matches!(self.behalf, Behalf::User))?;
+        match availability::forbidding(&row.restrictions, class, now) {
+            Some(held) => Err(Error::restricted_by(held, now)),
+            None => Ok(()),
+        }
+    }
+
     /// The lease is checked again in the step that hands the request over.
     fn gate(&self) -> Gate {
-        match &self.lease {
+        match self.lease() {
             None => open(),
             Some(lease) => {
                 let (leases, lease) = (self.core.leases.clone(), lease.clone());
@@ -152,8 +227,8 @@ impl Caller<'_> {
     async fn read(&self, about: About, error: CallError) -> Result<Read> {
         let rpc = match error {
             CallError::Rpc(rpc) => rpc,
-            CallError::Forbidden(error) => return Ok(Read::Failed(Failure::Error(error))),
-            CallError::NotSent(what) => return Ok(Read::Failed(Failure::Error(unreachable(&what)))),
+            CallError::Forbidden(error) => return Ok(Read::Failed(Failure::NotSent(error))),
+            CallError::NotSent(what) => return Ok(Read::Failed(Failure::NotSent(unreachable(&what)))),
             CallError::Unanswered(what) if about.acting => {
                 tracing::warn!(account_id = %self.account_id, method = about.method, what, "no answer: the outcome is unknown");
                 return Ok(Read::Failed(Failure::Error(Error::plain(
@@ -181,7 +256,7 @@ impl Caller<'_> {
             Verdict::Refused => Failure::Refused(rpc),
             Verdict::Restricted(restricted) => {
                 effects::restrict(self.core, met, &restricted).await?;
-                Failure::Error(self.restricted(&restricted, &name))
+                Failure::Error(Error::restricted(self.account_id, restricted.cause, &name, restricted.lasts))
             }
             Verdict::NoRights => {
                 effects::lose_right(self.core, met).await?;
@@ -230,18 +305,6 @@ impl Caller<'_> {
             .with("account_id", self.account_id)
             .with("telegram_error", name)
     }
-
-    fn restricted(&self, restricted: &Restricted, name: &str) -> Error {
-        let (reason, message) = match restricted.cause {
-            Cause::PeerFlood => (ErrorReason::PeerFlood, "telegram limits the account's writing to strangers"),
-            Cause::Frozen => (ErrorReason::AccountFrozen, "telegram has frozen the account"),
-            _ => (ErrorReason::FloodWait, "telegram demands a wait"),
-        };
-        Error::plain(reason, message)
-            .with("account_id", self.account_id)
-            .with("telegram_error", name)
-            .retry_after(restricted.lasts)
-    }
 }
 
 /// Telegram cannot be reached; nothing was sent, or nothing that matters.
@@ -249,4 +312,14 @@ pub fn unreachable(what: &str) -> Error {
     Error::plain(ErrorReason::TelegramUnavailable, format!("telegram cannot be reached: {what}"))
         .with("dependency", "telegram")
         .retry_after(Some(Duration::from_secs(1)))
+}
+
+/// Telegram was asked to do something, and what became of it could not be
+/// written down: it is found out later, as an answer that was lost.
+pub fn not_written(error: &Error) -> Error {
+    tracing::error!(%error, "what became of a call could not be written down: its outcome is unknown");
+    Error::plain(
+        ErrorReason::OutcomeUnknown,
+        "the request was handed to telegram and what became of it could not be written down: it may have happened",
+    )
 }

@@ -9,11 +9,13 @@ use tgmesh_proto::telegram::v1 as pb;
 use tgmesh_proto::telegram::v1::Outcome;
 use tgmesh_proto::telegram::v1::user_address::Address;
 
-use super::caller::{About, Caller, Failure};
+use super::caller::{About, Caller, Failure, not_written};
+use super::invite::forget;
 use super::peers::settlement;
 use super::people;
 use crate::core::Core;
 use crate::error::{Error, Result};
+use crate::quotas::Reservation;
 
 /// Adds a phone number to the account's contacts, and tells whose it is;
 /// `None` when Telegram knows nobody, or does not tell.
@@ -58,16 +60,20 @@ pub async fn add(core: &Core, who: &Identity, request: &pb::AddContactRequest) -
         // Adding the same contact again changes nothing.
         Opened::New(slot) | Opened::Interrupted(slot) => slot,
     };
-    let result = async {
+    let result: Result<pb::AddContactResponse> = async {
         let lease = super::lease(core, who, request.lease.as_ref()).await?;
         let caller = super::under_lease(core, lease).await?;
         let answer = add_one(&caller, request).await?;
-        slot.answer(core.db.conn(), &answer).await.map_err(|error| core.failed(&error))?;
+        // Telegram was asked: what cannot be written down now is not undone.
+        let kept = slot.answer(core.db.conn(), &answer).await;
+        kept.map_err(|error| not_written(&core.failed(&error)))?;
         Ok(answer)
     }
     .await;
-    if result.is_err() {
-        slot.forget(core.db.conn()).await.map_err(|error| core.failed(&error))?;
+    if let Err(error) = &result
+        && error.reason() != ErrorReason::OutcomeUnknown
+    {
+        forget(core, &slot).await;
     }
     result
 }
@@ -118,10 +124,17 @@ async fn add_one(caller: &Caller<'_>, request: &pb::AddContactRequest) -> Result
 
 async fn settle<T>(
     caller: &Caller<'_>,
-    reservation: &crate::quotas::Reservation,
+    reservation: &Reservation,
     answer: &std::result::Result<T, Failure>,
 ) -> Result<()> {
-    let tx = caller.core.begin().await?;
-    caller.core.quotas.settle(&tx, reservation, &settlement(answer)).await?;
-    caller.core.commit(tx).await
+    let settled = async {
+        let tx = caller.core.begin().await?;
+        caller.core.quotas.settle(&tx, reservation, &settlement(answer)).await?;
+        caller.core.commit(tx).await
+    };
+    match (settled.await, answer) {
+        (Err(error), Err(Failure::NotSent(_))) => Err(error),
+        (Err(error), _) => Err(not_written(&error)),
+        (Ok(()), _) => Ok(()),
+    }
 }

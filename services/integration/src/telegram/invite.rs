@@ -13,13 +13,13 @@ use tgmesh_proto::telegram::v1::Outcome;
 use tgmesh_proto::telegram::v1::reconcile_invite_response::Finding;
 use uuid::Uuid;
 
-use super::caller::{About, Caller, Failure};
+use super::caller::{About, Caller, Failure, not_written};
 use super::peers::{ChatPeer, Resolved, settlement};
 use super::{people, rights};
 use crate::core::Core;
 use crate::entity::usage_entry;
 use crate::error::{Error, Result};
-use crate::quotas::Settlement;
+use crate::quotas::{Reservation, Settlement};
 
 /// The method's name in the store of requests.
 const METHOD: &str = "InviteToChat";
@@ -55,7 +55,7 @@ pub async fn invite(
         Opened::Repeat(answer) => return Ok(answer),
         Opened::New(slot) => slot,
         Opened::Interrupted(slot) => {
-            if reserved(core, ledger_id(who, slot.request_id())).await?.is_some() {
+            if begun(core, ledger_id(who, METHOD, slot.request_id())).await? {
                 return Err(unknown());
             }
             slot
@@ -66,9 +66,17 @@ pub async fn invite(
         && error.reason() != ErrorReason::OutcomeUnknown
     {
         // It had no effect: made again under the same id, it is a new call.
-        slot.forget(core.db.conn()).await.map_err(|error| core.failed(&error))?;
+        forget(core, &slot).await;
     }
     result
+}
+
+/// Forgets a call that had no effect. When that fails, a repeat learns less than
+/// it could, and nothing is done twice.
+pub(super) async fn forget(core: &Core, slot: &Slot) {
+    if let Err(error) = slot.forget(core.db.conn()).await {
+        tracing::warn!(%error, "a call without effect could not be forgotten");
+    }
 }
 
 async fn attempt(
@@ -92,10 +100,14 @@ async fn attempt(
         chat_id: chat.chat_id(),
         acting: true,
     };
-    let ledger = ledger_id(who, slot.request_id());
+    let ledger = ledger_id(who, METHOD, slot.request_id());
     let ask = caller.ask(Action::Invite, chat.chat_id(), about.method, Some(ledger));
     let reservation = core.quotas.reserve(&ask).await?;
+    if reservation.begun {
+        return Err(unknown());
+    }
     let sent = send(&caller, about, chat, user).await;
+    let handed_over = !matches!(sent, Err(Failure::NotSent(_)));
     let mut settled = settlement(&sent);
     let answered = match sent {
         Ok(mut answer) => {
@@ -112,21 +124,41 @@ async fn attempt(
         }
         Err(Failure::Target(outcome, name)) => Ok(answer(outcome, &name, user.id)),
         Err(Failure::Refused(error)) => Ok(answer(Outcome::Refused, &error.full_name(), user.id)),
-        Err(Failure::Error(error)) => Err(error),
+        Err(Failure::NotSent(error) | Failure::Error(error)) => Err(error),
     };
-    if let Err(error) = &answered
-        && error.reason() == ErrorReason::NoRights
-    {
-        rights::lost(core, caller.account_id, chat.chat_id(), error.telegram_error().unwrap_or_default()).await?;
+    let kept = async {
+        if let Err(error) = &answered
+            && error.reason() == ErrorReason::NoRights
+        {
+            rights::lost(core, caller.account_id, chat.chat_id(), error.telegram_error().unwrap_or_default()).await?;
+        }
+        keep(core, Some((&reservation, &settled)), slot, &answered).await
+    };
+    match kept.await {
+        Ok(()) => core.leases.poke(caller.workspace_id),
+        Err(error) if handed_over => return Err(not_written(&error)),
+        // The sweep counts what was reserved; the caller may try again.
+        Err(error) => tracing::warn!(%error, "a reservation of what was not sent could not be given back"),
     }
+    answered
+}
+
+/// Writes down what became of a request, the answer under its id and the quota
+/// in one step.
+pub(super) async fn keep<R: prost::Message>(
+    core: &Core,
+    settled: Option<(&Reservation, &Settlement)>,
+    slot: &Slot,
+    answered: &Result<R>,
+) -> Result<()> {
     let tx = core.begin().await?;
-    core.quotas.settle(&tx, &reservation, &settled).await?;
-    if let Ok(answer) = &answered {
+    if let Some((reservation, settlement)) = settled {
+        core.quotas.settle(&tx, reservation, settlement).await?;
+    }
+    if let Ok(answer) = answered {
         slot.answer(&*tx, answer).await.map_err(|error| core.failed(&error))?;
     }
-    core.commit(tx).await?;
-    core.leases.poke(caller.workspace_id);
-    answered
+    core.commit(tx).await
 }
 
 async fn send(
@@ -175,16 +207,15 @@ pub async fn reconcile(
     let found = |finding: Finding| pb::ReconcileInviteResponse { finding: finding.into(), answer: None };
     let past = core.requests.past::<pb::InviteToChatResponse>(who, METHOD, id).await;
     match past.map_err(|error| Error::request(&core.db, error))? {
-        Past::Never => return Ok(found(Finding::NotSent)),
         Past::Answered(answer) => {
             return Ok(pb::ReconcileInviteResponse { finding: Finding::Answered.into(), answer: Some(answer) });
         }
-        Past::Unfinished => {}
+        // The ledger knows longer than requests are kept.
+        Past::Never | Past::Unfinished => {}
     }
-    match reserved(core, ledger_id(who, id)).await? {
-        None => return Ok(found(Finding::NotSent)),
-        Some(entry) if entry.state == State::GivenBack as i32 => return Ok(found(Finding::NotSent)),
-        Some(_) => {}
+    let ledger = ledger_id(who, METHOD, id);
+    if !begun(core, ledger).await? {
+        return Ok(found(Finding::NotSent));
     }
     let lease = super::lease(core, who, request.lease.as_ref()).await?;
     let caller = super::under_lease(core, lease).await?;
@@ -194,7 +225,7 @@ pub async fn reconcile(
     };
     let member = is_member(&caller, chat, user).await?;
     let tx = core.begin().await?;
-    core.quotas.reconciled(&tx, ledger_id(who, id), member).await?;
+    core.quotas.reconciled(&tx, ledger, member).await?;
     core.commit(tx).await?;
     Ok(found(if member { Finding::InChat } else { Finding::NotInChat }))
 }
@@ -269,10 +300,11 @@ fn unknown() -> Error {
     Error::plain(ErrorReason::OutcomeUnknown, "the invite was begun and its answer was lost: it may have happened")
 }
 
-/// The ledger's entry of an invite, by the invite's own id: what was begun can
-/// be told from what never was, whoever died in between.
-pub(super) fn ledger_id(who: &Identity, request_id: Uuid) -> Uuid {
+/// The ledger's entry of a call, by the call's own id: what was begun can be
+/// told from what never was, whoever died in between.
+pub(super) fn ledger_id(who: &Identity, method: &str, request_id: Uuid) -> Uuid {
     let mut hash = Sha256::new();
+    hash.update(method.as_bytes());
     hash.update(who.workspace_id.as_bytes());
     hash.update(who.user_id.as_bytes());
     hash.update(who.service_name().as_bytes());
@@ -283,8 +315,12 @@ pub(super) fn ledger_id(who: &Identity, request_id: Uuid) -> Uuid {
     uuid::Builder::from_custom_bytes(bytes).into_uuid()
 }
 
-async fn reserved(core: &Core, id: Uuid) -> Result<Option<usage_entry::Model>> {
-    usage_entry::Entity::find_by_id(id).one(core.db.conn()).await.map_err(|error| core.failed(&error))
+/// Whether a call of which only its entry in the ledger is known may have been
+/// handed over.
+pub(super) async fn begun(core: &Core, entry: Uuid) -> Result<bool> {
+    let found = usage_entry::Entity::find_by_id(entry).one(core.db.conn()).await;
+    let found = found.map_err(|error| core.failed(&error))?;
+    Ok(found.is_some_and(|entry| entry.state != State::GivenBack as i32))
 }
 
 /// Whether this invite is one of those that are looked after.

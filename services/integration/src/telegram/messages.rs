@@ -10,12 +10,15 @@ use tgmesh_proto::telegram::v1::Outcome;
 use tgmesh_proto::telegram::v1::send_message_request::Peer;
 use uuid::Uuid;
 
-use super::caller::{About, Failure};
-use super::invite::{find_user, ledger_id};
+use super::caller::{About, Failure, not_written};
+use super::invite::{self, find_user, keep, ledger_id};
 use super::peers::settlement;
 use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::quotas::Settlement;
+
+/// The method's name in the store of requests.
+const METHOD: &str = "SendMessage";
 
 /// Sends a message. Telegram is given a number derived from the request's id,
 /// and accepts each number once: a repeat is never a second message.
@@ -23,18 +26,40 @@ use crate::quotas::Settlement;
 /// # Errors
 /// As the contract says.
 pub async fn send(core: &Core, who: &Identity, request: &pb::SendMessageRequest) -> Result<pb::SendMessageResponse> {
-    let opened = core.requests.open(who, "SendMessage", request).await;
-    let slot = match opened.map_err(|error| Error::request(&core.db, error))? {
+    let opened = core.requests.open(who, METHOD, request).await;
+    let (slot, begun) = match opened.map_err(|error| Error::request(&core.db, error))? {
         Opened::Repeat(answer) => return Ok(answer),
-        Opened::New(slot) | Opened::Interrupted(slot) => slot,
+        Opened::New(slot) => (slot, false),
+        Opened::Interrupted(slot) => {
+            let begun = begun(core, who, request, &slot).await?;
+            (slot, begun)
+        }
     };
-    let result = attempt(core, who, request, &slot).await;
-    if let Err(error) = &result
-        && error.reason() != ErrorReason::OutcomeUnknown
-    {
-        slot.forget(core.db.conn()).await.map_err(|error| core.failed(&error))?;
+    match attempt(core, who, request, &slot).await {
+        Err(error) if error.reason() == ErrorReason::OutcomeUnknown => Err(error),
+        // This try had no effect; what became of the one before, only another tells.
+        Err(error) if begun => {
+            tracing::info!(%error, "a message that may have been sent could not be sent again");
+            Err(Error::plain(
+                ErrorReason::OutcomeUnknown,
+                "the message was begun and its answer was lost: it may have been sent",
+            ))
+        }
+        Err(error) => {
+            invite::forget(core, &slot).await;
+            Err(error)
+        }
+        answered => answered,
     }
-    result
+}
+
+/// Whether a call that was interrupted may have sent its message. Those to
+/// strangers reserve before they send; of others nothing is known.
+async fn begun(core: &Core, who: &Identity, request: &pb::SendMessageRequest, slot: &Slot) -> Result<bool> {
+    if !matches!(request.peer, Some(Peer::User(_))) {
+        return Ok(true);
+    }
+    invite::begun(core, ledger_id(who, METHOD, slot.request_id())).await
 }
 
 async fn attempt(
@@ -61,7 +86,7 @@ async fn attempt(
         None => return Err(Error::field("peer", "one of the choices is required")),
     };
     let about = About { method: "messages.sendMessage", class: Action::Message, chat_id, acting: true };
-    let ledger = ledger_id(who, slot.request_id());
+    let ledger = ledger_id(who, METHOD, slot.request_id());
     let reservation = if stranger {
         Some(core.quotas.reserve(&caller.ask(Action::Message, 0, about.method, Some(ledger))).await?)
     } else {
@@ -92,6 +117,7 @@ async fn attempt(
         rich_message: None,
     };
     let sent = caller.invoke(about, &call).await;
+    let handed_over = !matches!(sent, Err(Failure::NotSent(_)));
     let mut settled = settlement(&sent);
     let answered = match sent {
         Ok(updates) => Ok(answer(Outcome::MessageSent, "", message_id(&updates))),
@@ -99,20 +125,18 @@ async fn attempt(
         Err(Failure::Refused(error)) if error.name == "RANDOM_ID_DUPLICATE" => Ok(answer(Outcome::MessageSent, "", 0)),
         Err(Failure::Target(outcome, name)) => Ok(answer(outcome, &name, 0)),
         Err(Failure::Refused(error)) => Ok(answer(Outcome::Refused, &error.full_name(), 0)),
-        Err(Failure::Error(error)) => Err(error),
+        Err(Failure::NotSent(error) | Failure::Error(error)) => Err(error),
     };
-    let tx = core.begin().await?;
-    if let Some(reservation) = &reservation {
-        if let (Settlement::Counted { success, .. }, Ok(answer)) = (&mut settled, &answered) {
-            *success = answer.outcome == Outcome::MessageSent as i32;
-        }
-        core.quotas.settle(&tx, reservation, &settled).await?;
+    if let (Settlement::Counted { success, .. }, Ok(answer)) = (&mut settled, &answered) {
+        *success = answer.outcome == Outcome::MessageSent as i32;
     }
-    if let Ok(answer) = &answered {
-        slot.answer(&*tx, answer).await.map_err(|error| core.failed(&error))?;
+    let settled = reservation.as_ref().map(|reservation| (reservation, &settled));
+    match keep(core, settled, slot, &answered).await {
+        Ok(()) => core.leases.poke(caller.workspace_id),
+        Err(error) if handed_over => return Err(not_written(&error)),
+        // The sweep counts what was reserved; the caller may try again.
+        Err(error) => tracing::warn!(%error, "a reservation of what was not sent could not be given back"),
     }
-    core.commit(tx).await?;
-    core.leases.poke(caller.workspace_id);
     answered
 }
 

@@ -15,17 +15,19 @@ pub mod people;
 pub mod rights;
 pub mod watching;
 
+use service_kit::Time;
 use service_kit::identity::Identity;
 use tgmesh_proto::ErrorReason;
 use tgmesh_proto::integration::v1::account::State;
 use tgmesh_proto::lease::v1::LeaseKey;
 use tgmesh_proto::telegram::v1 as pb;
 
-use crate::accounts::{state, store};
+use crate::accounts::state;
+use crate::accounts::store::{self, AccountRow};
 use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::leases::{Key, Verified};
-use caller::Caller;
+use caller::{Behalf, Caller};
 
 /// Calls of the account that a lease holds.
 ///
@@ -36,28 +38,27 @@ pub async fn under_lease(core: &Core, lease: Verified) -> Result<Caller<'_>> {
         .await
         .map_err(|error| core.failed(&error))?
         .ok_or_else(|| Error::stale_lease(lease.lease_id))?;
-    let derived = state::derive(&row.account, &row.restrictions, core.now());
+    usable(&row, core.now(), false)?;
+    Ok(Caller::of(core, &row.account, Behalf::Lease(lease)))
+}
+
+/// Whether an account works at all; what Telegram forbids it for a time is
+/// asked action by action.
+///
+/// # Errors
+/// `SESSION_LOST`, `ACCOUNT_NOT_READY`.
+fn usable(row: &AccountRow, now: Time, paused_too: bool) -> Result<()> {
+    let derived = state::derive(&row.account, &row.restrictions, now);
     match derived.state {
-        State::Ready | State::Restricted => {}
-        State::SessionLost => {
-            return Err(Error::plain(ErrorReason::SessionLost, derived.detail)
-                .with("account_id", lease.account_id)
-                .with("telegram_error", row.account.session_error));
-        }
-        other => {
-            return Err(Error::plain(ErrorReason::AccountNotReady, derived.detail)
-                .with("account_id", lease.account_id)
-                .with("cause", other.as_str_name()));
-        }
+        State::Ready | State::Restricted => Ok(()),
+        State::Paused if paused_too => Ok(()),
+        State::SessionLost => Err(Error::plain(ErrorReason::SessionLost, derived.detail)
+            .with("account_id", row.account.id)
+            .with("telegram_error", &row.account.session_error)),
+        other => Err(Error::plain(ErrorReason::AccountNotReady, derived.detail)
+            .with("account_id", row.account.id)
+            .with("cause", other.as_str_name())),
     }
-    let account = &row.account;
-    Ok(Caller {
-        core,
-        account_id: account.id,
-        workspace_id: account.workspace_id,
-        telegram_user_id: account.telegram_user_id,
-        lease: Some(lease),
-    })
 }
 
 /// The lease that a call shows.

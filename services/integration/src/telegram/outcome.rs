@@ -111,6 +111,8 @@ pub fn judge(error: &RpcError, class: Action, margin: Option<Duration>) -> Verdi
             ChatUnavailable
         }
         "USERS_TOO_MUCH" => ChatFull,
+        // Comes with the code of a fault, and is none: Telegram has the message already.
+        "RANDOM_ID_DUPLICATE" => Refused,
 
         _ => match error.code {
             401 | 406 => Offline,
@@ -208,6 +210,7 @@ mod tests {
         }
         assert_eq!(invite(400, "USERS_TOO_MUCH", None), Verdict::ChatFull);
         assert_eq!(invite(500, "RPC_CALL_FAIL", None), Verdict::TryAgain);
+        assert_eq!(invite(500, "RANDOM_ID_DUPLICATE", None), Verdict::Refused);
         assert_eq!(invite(-503, "Timeout", None), Verdict::TryAgain);
         assert_eq!(invite(401, "SOMETHING_NEW", None), Verdict::Offline);
         assert_eq!(invite(406, "SOMETHING_NEW", None), Verdict::Offline);

@@ -164,7 +164,7 @@ impl Caller<'_> {
             action,
             chat_id,
             method,
-            lease: self.lease.as_ref().map(|lease| (lease.lease_id, lease.token)),
+            lease: self.lease().map(|lease| (lease.lease_id, lease.token)),
         }
     }
 
@@ -256,7 +256,7 @@ pub fn settlement<T>(answer: &std::result::Result<T, Failure>) -> Settlement {
         Err(Failure::Target(_, name)) => Settlement::Counted { telegram_error: name.clone(), success: false },
         Err(Failure::Refused(error)) => Settlement::Counted { telegram_error: error.full_name(), success: false },
         // Only what surely was not sent is given back.
-        Err(Failure::Error(error)) if error.surely_not_sent() => Settlement::GivenBack,
+        Err(Failure::NotSent(_)) => Settlement::GivenBack,
         Err(Failure::Error(error)) if error.reason() == ErrorReason::OutcomeUnknown => Settlement::Unknown,
         Err(Failure::Error(error)) => Settlement::Counted {
             telegram_error: error.telegram_error().unwrap_or(error.reason().as_reason()).to_owned(),

@@ -73,6 +73,8 @@ suite! {
         a_dead_process_counts,
         an_unknown_outcome_counts_until_reconciled,
         a_denial_names_the_limit,
+        a_restriction_forbids_whatever_the_limits_allow,
+        an_action_of_which_nobody_knows_keeps_its_place,
         a_check_reserves_nothing,
         slots_follow_the_ledger,
     }

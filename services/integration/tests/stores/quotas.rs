@@ -6,12 +6,13 @@ use sea_orm::EntityTrait;
 use tgmesh_integration::availability::NEVER;
 use tgmesh_integration::entity::{slot, usage_entry};
 use tgmesh_integration::error::Error;
-use tgmesh_integration::quotas::{Limits, Next, Range, Scope, Settlement};
+use tgmesh_integration::quotas::{Ask, Limits, Next, Range, Scope, Settlement};
 use tgmesh_proto::ErrorReason;
 use tgmesh_proto::integration::v1::restriction::Cause;
 use tgmesh_proto::lease::v1::unavailability::Reason;
 use tgmesh_proto::quota::v1::usage_entry::State;
 use tgmesh_proto::quota::v1::{Action, LimitName};
+use uuid::Uuid;
 
 use crate::kit::{CHAT, World, reason, success};
 
@@ -258,11 +259,12 @@ pub async fn a_check_reserves_nothing(mut world: World) -> anyhow::Result<()> {
     for _ in 0..3 {
         assert_eq!(check().await?.next_possible, Next::Now);
     }
-    let end = world.now() + 48 * HOUR;
+    let end = world.now() + HOUR;
     world.restrict(account, Cause::PeerFlood, Action::Message, Some(end)).await?;
     let found = check().await?;
     assert!(found.exceeded.is_empty(), "no limit of ours is in the way");
     assert_eq!(found.next_possible, Next::At(end));
+    world.pass_until(end);
     world.act(account, Action::Message, 0).await?;
     assert_eq!(check().await?.exceeded.len(), 1);
     let usage = world.quotas.usage(scope, account, None).await?;
@@ -302,4 +304,41 @@ pub async fn slots_follow_the_ledger(mut world: World) -> anyhow::Result<()> {
 async fn entry(world: &World, id: uuid::Uuid) -> anyhow::Result<usage_entry::Model> {
     let row = usage_entry::Entity::find_by_id(id).one(world.db.conn()).await?;
     row.ok_or_else(|| anyhow::anyhow!("no such entry"))
+}
+
+pub async fn a_restriction_forbids_whatever_the_limits_allow(world: World) -> anyhow::Result<()> {
+    let id = world.account().await?;
+    world.restrict(id, Cause::FloodWait, Action::ResolveUsername, Some(world.now() + Duration::from_secs(90))).await?;
+    assert_eq!(reason(world.reserve(id, Action::ResolveUsername).await), Some(ErrorReason::FloodWait));
+    world.act(id, Action::Invite, CHAT).await?;
+    world.pass(Duration::from_secs(90));
+    world.act(id, Action::ResolveUsername, 0).await?;
+    world.restrict(id, Cause::Frozen, Action::Unspecified, None).await?;
+    assert_eq!(reason(world.reserve(id, Action::Invite).await), Some(ErrorReason::AccountFrozen));
+    Ok(())
+}
+
+pub async fn an_action_of_which_nobody_knows_keeps_its_place(world: World) -> anyhow::Result<()> {
+    let id = world.account().await?;
+    let ask = Ask { id: Some(Uuid::from_u128(77)), ..world.ask(id, Action::Message, 0) };
+    let first = world.quotas.reserve(&ask).await?;
+    assert!(!first.begun);
+    // Reserved, and then lost.
+    let again = world.quotas.reserve(&ask).await?;
+    assert!(again.begun);
+    world.settle(&again, Settlement::Unknown).await?;
+    let again = world.quotas.reserve(&ask).await?;
+    assert!(again.begun);
+    // That this try was not sent says nothing of the first.
+    world.settle(&again, Settlement::GivenBack).await?;
+    assert!(world.quotas.reserve(&ask).await?.begun);
+    world.settle(&again, success()).await?;
+    // Another try under the id is another action: the first one counts on.
+    let anew = world.quotas.reserve(&ask).await?;
+    assert!(!anew.begun);
+    world.settle(&anew, success()).await?;
+    let history = usage_entry::Entity::find().all(world.db.conn()).await?;
+    let counted = history.iter().filter(|entry| entry.state == i32::from(State::Counted) && entry.success);
+    assert_eq!(counted.count(), 2);
+    Ok(())
 }

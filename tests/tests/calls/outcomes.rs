@@ -1,0 +1,213 @@
+//! What becomes of a call whose answer cannot be written down, and of one that Telegram forbids for a time.
+
+use anyhow::Context as _;
+use sea_orm::{ConnectionTrait as _, Database, DatabaseConnection, Statement};
+use telegram_emulator::{Fault, FaultFilter, FaultKind, RpcError};
+use tgmesh_proto::ErrorReason;
+use tgmesh_proto::integration::v1 as integration;
+use tgmesh_proto::lease::v1::{Lease, Purpose};
+use tgmesh_proto::telegram::v1 as pb;
+use tgmesh_proto::telegram::v1::reconcile_invite_response::Finding;
+use tgmesh_proto::telegram::v1::user_address::Address;
+use tgmesh_proto::telegram::v1::{Outcome, send_message_request};
+
+use crate::common::World;
+use crate::common::play::{CHAT, key};
+use crate::{calls, client, fault, invite, leased, named, reason, refusal};
+
+/// The service's database.
+struct Rows(DatabaseConnection);
+
+impl Rows {
+    async fn of(world: &World) -> anyhow::Result<Self> {
+        let file = world.config.data_dir.join("integration.db");
+        Ok(Self(Database::connect(format!("sqlite://{}", file.display())).await?))
+    }
+
+    /// Refuses this, until it is mended.
+    async fn cut(&self, event: &str) -> anyhow::Result<()> {
+        let trigger = format!("CREATE TRIGGER cut BEFORE {event} BEGIN SELECT RAISE(ABORT, 'cut'); END");
+        self.0.execute_unprepared(&trigger).await?;
+        Ok(())
+    }
+
+    async fn mend(&self) -> anyhow::Result<()> {
+        self.0.execute_unprepared("DROP TRIGGER cut").await?;
+        Ok(())
+    }
+
+    async fn count(&self, table: &str) -> anyhow::Result<i64> {
+        let text = format!("SELECT COUNT(*) AS n FROM {table}");
+        let row = self.0.query_one_raw(Statement::from_string(self.0.get_database_backend(), text)).await?;
+        Ok(row.context("no row")?.try_get("", "n")?)
+    }
+}
+
+fn message(world: &World, lease: &Lease, username: &str) -> pb::SendMessageRequest {
+    pb::SendMessageRequest {
+        request_id: world.id(),
+        lease: key(lease),
+        text: "hello".to_owned(),
+        peer: named(username).map(send_message_request::Peer::User),
+    }
+}
+
+#[tokio::test]
+async fn an_invite_whose_answer_cannot_be_written_down_is_unknown_and_found_again() -> anyhow::Result<()> {
+    let world = World::start().await?;
+    let rows = Rows::of(&world).await?;
+    let (_, lease) = leased(&world, 61, Purpose::Invite).await?;
+    for (place, error, username, finding) in [
+        ("UPDATE ON usage_entries WHEN NEW.method LIKE '%nvite%'", None, "target_willing", Finding::InChat),
+        ("UPDATE ON requests WHEN NEW.answer IS NOT NULL", None, "target_friend", Finding::InChat),
+        ("INSERT ON chat_rights", Some("CHAT_ADMIN_REQUIRED"), "target_private", Finding::NotInChat),
+        ("INSERT ON restrictions", Some("FLOOD_WAIT_1"), "target_private", Finding::NotInChat),
+    ] {
+        if let Some(name) = error {
+            world.handle().inject_fault(refusal("channels.inviteToChannel", name));
+        }
+        let request = invite(&world, &lease, username);
+        rows.cut(place).await?;
+        let first = client(&world).invite_to_chat(request.clone()).await;
+        rows.mend().await?;
+        assert_eq!(reason(first), Some(ErrorReason::OutcomeUnknown), "{place}");
+        let again = client(&world).invite_to_chat(request.clone()).await;
+        assert_eq!(reason(again), Some(ErrorReason::OutcomeUnknown), "{place}");
+        let look = pb::ReconcileInviteRequest {
+            lease: key(&lease),
+            invite_request_id: request.request_id.clone(),
+            chat: CHAT.to_owned(),
+            user: request.user.clone(),
+        };
+        let found = client(&world).reconcile_invite(look).await?.into_inner();
+        assert_eq!(found.finding(), finding, "{place}");
+    }
+    assert_eq!(calls(&world, "channels.inviteToChannel"), 4);
+    world.stop().await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_message_of_which_nobody_knows_is_sent_once_when_it_is_repeated() -> anyhow::Result<()> {
+    let world = World::start().await?;
+    let rows = Rows::of(&world).await?;
+    let (_, lease) = leased(&world, 61, Purpose::Message).await?;
+    // The answer was lost after and before the effect, and could not be written down.
+    for (kind, username, user) in [
+        (Some(FaultKind::DropAfterEffect), "target_willing", 31),
+        (Some(FaultKind::DropBeforeEffect), "target_friend", 21),
+        (None, "user_62", 62),
+    ] {
+        let request = message(&world, &lease, username);
+        match &kind {
+            Some(kind) => {
+                world.handle().inject_fault(fault("messages.sendMessage", kind.clone()));
+            }
+            None => rows.cut("UPDATE ON requests WHEN NEW.answer IS NOT NULL").await?,
+        }
+        let first = client(&world).send_message(request.clone()).await;
+        assert_eq!(reason(first), Some(ErrorReason::OutcomeUnknown), "{username}");
+        if kind.is_none() {
+            rows.mend().await?;
+        }
+        let before = rows.count("usage_entries").await?;
+        let again =
+            client(&world).send_message(request.clone()).await.with_context(|| username.to_owned())?.into_inner();
+        assert_eq!(again.outcome(), Outcome::MessageSent, "{username}");
+        assert_eq!(rows.count("usage_entries").await?, before, "it has its place in the ledger");
+        assert_eq!(client(&world).send_message(request).await?.into_inner(), again);
+        assert_eq!(world.handle().private_messages(user, 61), ["hello"], "{username}");
+    }
+    world.stop().await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_message_that_may_have_been_sent_is_never_said_not_to_be() -> anyhow::Result<()> {
+    let world = World::start().await?;
+    let (_, lease) = leased(&world, 61, Purpose::Message).await?;
+    let request = message(&world, &lease, "target_willing");
+    world.handle().inject_fault(fault("messages.sendMessage", FaultKind::DropAfterEffect));
+    assert_eq!(reason(client(&world).send_message(request.clone()).await), Some(ErrorReason::OutcomeUnknown));
+    world.handle().inject_fault(refusal("messages.sendMessage", "PEER_FLOOD"));
+    assert_eq!(reason(client(&world).send_message(request.clone()).await), Some(ErrorReason::OutcomeUnknown));
+    assert_eq!(reason(client(&world).send_message(request).await), Some(ErrorReason::OutcomeUnknown));
+    // Another message is another matter.
+    let other = message(&world, &lease, "target_friend");
+    assert_eq!(reason(client(&world).send_message(other).await), Some(ErrorReason::PeerFlood));
+    assert_eq!(calls(&world, "messages.sendMessage"), 2);
+    world.stop().await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_call_that_had_no_effect_is_made_anew_under_its_id() -> anyhow::Result<()> {
+    let world = World::start().await?;
+    let rows = Rows::of(&world).await?;
+    let (_, lease) = leased(&world, 61, Purpose::Invite).await?;
+    let request = invite(&world, &lease, "target_willing");
+    world.handle().inject_fault(refusal("channels.inviteToChannel", "CHANNEL_PRIVATE"));
+    assert_eq!(reason(client(&world).invite_to_chat(request.clone()).await), Some(ErrorReason::ChatUnavailable));
+    let answer = client(&world).invite_to_chat(request).await?.into_inner();
+    assert_eq!(answer.outcome(), Outcome::Invited);
+    // Both reached Telegram, and both count.
+    assert_eq!(rows.count("usage_entries WHERE method = 'channels.inviteToChannel' AND state = 2").await?, 2);
+    world.stop().await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn nobody_calls_inside_a_wait_that_telegram_demanded() -> anyhow::Result<()> {
+    let world = World::start().await?;
+    // A look-up, an invite, and reading; the account is still held.
+    for (user, method, name, expected) in [
+        (61, "contacts.resolveUsername", "FLOOD_WAIT_31", ErrorReason::FloodWait),
+        (62, "contacts.importContacts", "FLOOD_WAIT_31", ErrorReason::FloodWait),
+        (63, "channels.inviteToChannel", "PEER_FLOOD", ErrorReason::PeerFlood),
+        (64, "channels.inviteToChannel", "FROZEN_METHOD_INVALID", ErrorReason::AccountFrozen),
+    ] {
+        let (_, lease) = leased(&world, user, Purpose::Invite).await?;
+        let filter = FaultFilter { account: Some(user), method: Some(method.to_owned()), ..Default::default() };
+        // Look-ups of the chat go through.
+        let skip = u32::from(method == "contacts.resolveUsername");
+        world.handle().inject_fault(Fault { skip, ..Fault::once(filter, FaultKind::Error(RpcError::by_name(name))) });
+        let request = || {
+            let mut request = invite(&world, &lease, "target_willing");
+            if method == "contacts.importContacts" {
+                let phone = "+49 30 8000 0031".to_owned();
+                request.user = Some(pb::UserAddress { address: Some(Address::Phone(phone)) });
+            }
+            request
+        };
+        assert_eq!(reason(client(&world).invite_to_chat(request()).await), Some(expected), "{method}");
+        let before = calls(&world, method);
+        assert_eq!(reason(client(&world).invite_to_chat(request()).await), Some(expected), "{method} again");
+        assert_eq!(calls(&world, method), before, "{method} was called inside the wait");
+    }
+    world.stop().await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn integrations_own_duties_keep_to_waits_and_pauses() -> anyhow::Result<()> {
+    let world = World::start().await?;
+    let id = world.connect(world.owner, 61).await?;
+    let rights =
+        || pb::GetChatRightsRequest { chat: CHAT.to_owned(), purpose: Purpose::Invite.into(), account_ids: Vec::new() };
+    let method = "channels.getChannels";
+    world.handle().inject_fault(refusal(method, "FLOOD_WAIT_31"));
+    for again in [false, true] {
+        let answer = client(&world).get_chat_rights(rights()).await?.into_inner();
+        let found = answer.accounts.first().context("no account")?;
+        assert_eq!(found.problem(), pb::account_readiness::Problem::Restricted, "again: {again}");
+        assert_eq!(calls(&world, method), 1, "again: {again}");
+    }
+    // A check that the user asks for keeps to the wait as well, and tells of it.
+    let before = calls(&world, "users.getUsers");
+    let check = integration::CheckAccountRequest { request_id: world.id(), account_id: id };
+    let checked = world.integration(world.owner).check_account(check).await?.into_inner();
+    assert_eq!(calls(&world, "users.getUsers"), before);
+    assert_eq!(checked.account.context("no account")?.restrictions.len(), 1);
+    world.stop().await?;
+    Ok(())
+}
