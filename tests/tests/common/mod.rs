@@ -3,6 +3,7 @@
 #![expect(dead_code, reason = "each test uses a part of it")]
 
 pub mod play;
+pub mod sessions;
 pub mod wire;
 
 use std::collections::BTreeMap;

@@ -1,8 +1,6 @@
 //! What a user does, in a line each.
 
 use anyhow::{Context as _, bail, ensure};
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE;
 use service_kit::client::UserChannel;
 use service_kit::identity::Acting;
 use tgmesh_proto::Caller;
@@ -16,17 +14,11 @@ use tgmesh_proto::parsing::v1 as parsing;
 use tgmesh_proto::parsing::v1::parsing_service_client::ParsingServiceClient;
 use tgmesh_proto::telegram::v1::SpeedProfile;
 
+pub use super::sessions::telethon;
 use super::{PATIENCE, World, phone};
 
 /// The chat that all of [`super::people`] are in.
 pub const CHAT: &str = "@our_group";
-
-/// A session as Telethon writes it.
-pub fn telethon(key: &[u8; 256]) -> String {
-    let mut bytes = vec![2, 127, 0, 0, 1, 0, 80];
-    bytes.extend_from_slice(key);
-    format!("1{}", URL_SAFE.encode(bytes))
-}
 
 impl World {
     /// The client of a user.

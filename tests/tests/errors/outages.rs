@@ -28,15 +28,22 @@ pub async fn provoke(rows: &mut Rows) -> anyhow::Result<()> {
 /// A server with room for one call, which goes on as long as its file comes.
 async fn overload(world: &World, rows: &mut Rows) -> anyhow::Result<()> {
     use invite::upload_audience_request::Part;
-    let (parts, file) = tokio::sync::mpsc::channel(1);
-    let header = invite::UploadHeader { request_id: world.id(), file_name: "people.csv".to_owned(), format: 0 };
-    parts.send(invite::UploadAudienceRequest { part: Some(Part::Header(header)) }).await?;
-    let mut uploader = world.invite(world.owner);
-    let upload = tokio::spawn(async move { uploader.upload_audience(ReceiverStream::new(file)).await });
+    let upload = || {
+        let (parts, file) = tokio::sync::mpsc::channel(1);
+        let header = invite::UploadHeader { request_id: world.id(), file_name: "people.csv".to_owned(), format: 0 };
+        parts.try_send(invite::UploadAudienceRequest { part: Some(Part::Header(header)) }).expect("there is room");
+        let mut uploader = world.invite(world.owner);
+        let task = tokio::spawn(async move { uploader.upload_audience(ReceiverStream::new(file)).await });
+        (parts, task)
+    };
+    let mut going_on = upload();
     let mut client = world.invite(world.owner);
     let list = invite::ListCampaignsRequest::default();
-    // Until the upload has its place, there is room for this one.
     let answer = wait::until("a call without room", PATIENCE, async || {
+        // It may be the upload that finds no room, beside the call before.
+        if going_on.1.is_finished() {
+            going_on = upload();
+        }
         let answer = client.list_campaigns(list.clone()).await;
         answer.is_err().then_some(answer)
     });
@@ -44,9 +51,10 @@ async fn overload(world: &World, rows: &mut Rows) -> anyhow::Result<()> {
     let told = answer.as_ref().err().map(|status| Refusal::of(status).retry);
     rows.row(ErrorReason::Overloaded, answer);
     ensure!(told == Some(true), "nobody is told when to try again");
-    drop(parts);
-    upload.await?.ok();
-    client.list_campaigns(list).await.context("the place is not free again")?;
+    drop(going_on.0);
+    going_on.1.await?.ok();
+    wait::until("the place to be free again", PATIENCE, async || client.list_campaigns(list.clone()).await.ok())
+        .await?;
     Ok(())
 }
 

@@ -15,7 +15,10 @@ use crate::common::wire::{Read, enough};
 use crate::common::{PASSWORD, World, phone};
 
 mod invites;
+mod secondary;
 mod telegram;
+
+pub use secondary::{Secondary, Strangers, secondary};
 
 /// What of the owner's a request is about.
 #[derive(Debug, Clone)]
@@ -141,6 +144,11 @@ impl Stage {
             changing_lease: None,
             invited: String::new(),
         })
+    }
+
+    /// Whom the owner looks for, and what he does with them: no operator's business.
+    pub fn private(&self) -> [&str; 5] {
+        [&self.task, &self.contact, &self.campaign, &self.changing_campaign, &self.entry]
     }
 
     /// A lease of an account that nothing else uses.

@@ -36,7 +36,7 @@ pub(super) fn quotas(stage: &Stage, name: &str) -> anyhow::Result<Option<Recipe>
     }))
 }
 
-fn user(name: &str) -> Option<telegram::UserAddress> {
+pub(super) fn user(name: &str) -> Option<telegram::UserAddress> {
     Some(telegram::UserAddress { address: Some(telegram::user_address::Address::Username(name.to_owned())) })
 }
 
