@@ -52,16 +52,21 @@ pub async fn get(stage: &Stage, login: &pb::Login) -> anyhow::Result<pb::Login> 
     stage.integration()?.get_login(request).await?.into_inner().login.context("no login")
 }
 
-/// Finishes a login that a kill has left in this state; `code` is what the phone showed.
-pub async fn go_on(stage: &Stage, login: &pb::Login, code: &str, left: State) -> anyhow::Result<()> {
+/// Finishes a login that a kill has left in this state: whoever got no answer makes the same request again.
+pub async fn go_on(
+    stage: &Stage,
+    login: &pb::Login,
+    left: State,
+    code: Option<&pb::SubmitLoginCodeRequest>,
+    proof: &pb::SubmitLoginPasswordRequest,
+) -> anyhow::Result<()> {
     let mut login = get(stage, login).await?;
     ensure!(login.state() == left, "{login:?} was not left in {left:?}");
-    if login.state() == State::CodeRequired {
-        let (request_id, login_id) = (stage.request_id(), login.id.clone());
-        login = enter(stage, &pb::SubmitLoginCodeRequest { request_id, login_id, code: code.to_owned() }).await?;
+    if let Some(code) = code {
+        login = enter(stage, code).await?;
     }
     if login.state() == State::PasswordRequired {
-        login = prove(stage, &password(stage, &login)).await?;
+        login = prove(stage, proof).await?;
     }
     ensure!(login.state() == State::Completed, "{login:?}");
     Ok(())
@@ -109,13 +114,7 @@ pub async fn killed_on_the_wire(stage: &mut Stage, window: Window, step: Later) 
 
 /// Kills integration inside a transaction of a step, and starts it again.
 pub async fn killed_at_brake(stage: &mut Stage, step: Later) -> anyhow::Result<()> {
-    let mut looks = 0;
-    let stands = stage.until("a step to stand at the brake", async |stage| {
-        let stands = stage.brakes.get(&Service::Integration)?.engaged().await;
-        looks = if stands { looks + 1 } else { 0 };
-        (looks == 5).then_some(())
-    });
-    stands.await?;
+    campaign::at_brake(stage, Service::Integration).await.context("a step of a login")?;
     stage.kill(Service::Integration, Window::Answered)?;
     stage.brake(Service::Integration)?.release().await?;
     lost(step).await?;
@@ -135,7 +134,7 @@ pub async fn brake(stage: &mut Stage, at: Where) -> anyhow::Result<()> {
 }
 
 /// The caller of a step learns nothing but that it failed.
-async fn lost(step: Later) -> anyhow::Result<()> {
+pub async fn lost(step: Later) -> anyhow::Result<()> {
     let answer = tokio::time::timeout(PATIENCE, step).await.context("the call never ended")??;
     ensure!(answer.is_err(), "a step was answered by a process that was dead");
     Ok(())
@@ -143,9 +142,13 @@ async fn lost(step: Later) -> anyhow::Result<()> {
 
 /// Beside so many connected accounts there is nothing: no secret of a login, no
 /// session, no key that Telegram has authorised, no connection.
+///
+/// # Errors
+/// What there is.
 pub async fn nothing_is_left(stage: &Stage, accounts: i64) -> anyhow::Result<()> {
     let brake = stage.brakes.get(&Service::Integration).context("no database")?;
-    brake.until("SELECT count(*) FROM ended_sessions", 0).await?;
+    // Sessions that were only tried, when a process died, are their owner's; they are forgotten by and by.
+    brake.until(&format!("SELECT count(*) FROM ended_sessions WHERE try_at < {}", i64::MAX), 0).await?;
     for (query, expected) in [
         ("SELECT count(*) FROM logins WHERE sealed IS NOT NULL", 0),
         ("SELECT count(*) FROM sessions", accounts),
@@ -159,23 +162,12 @@ pub async fn nothing_is_left(stage: &Stage, accounts: i64) -> anyhow::Result<()>
     ensure!(listed.iter().all(|account| account.state() == pb::account::State::Ready), "{listed:?}");
     let connected: BTreeSet<i64> = listed.iter().map(|account| account.telegram_user_id).collect();
     ensure!(i64::try_from(connected.len())? == accounts, "{connected:?} are connected");
-    // Keys that Telegram has authorised, by what it recorded.
-    let mut keys: BTreeSet<(i64, i64)> = BTreeSet::new();
-    for call in stage.calls("").await? {
-        for effect in &call.effects {
-            match effect.kind() {
-                emulator::EffectKind::SignedIn => keys.insert((call.auth_key_id, effect.user_id)),
-                emulator::EffectKind::SignedOut => {
-                    keys.retain(|(key, _)| *key != call.auth_key_id);
-                    true
-                }
-                _ => false,
-            };
-        }
+    // Keys that are authorised at Telegram: one of each account, and no other.
+    for user in stage.users().await? {
+        let keys = stage.emulated().keys_of(user.id).len();
+        let expected = usize::from(connected.contains(&user.id));
+        ensure!(keys == expected, "user {} has {keys} keys that are authorised, not {expected}", user.id);
     }
-    let users: Vec<i64> = keys.iter().map(|(_, user)| *user).collect();
-    let once: BTreeSet<i64> = users.iter().copied().collect();
-    ensure!(once == connected && users.len() == once.len(), "keys are authorised for {users:?}");
     let open = emulator::ListConnectionsRequest { account_id: 0, open_only: true };
     let open = stage.control()?.list_connections(open).await?.into_inner().connections;
     let strange: Vec<_> = open.iter().filter(|open| !connected.contains(&open.account_id)).collect();

@@ -1,7 +1,8 @@
-//! Real processes on fixed ports: the emulator, and the three services.
+//! Real processes on fixed ports: the three services. The emulator, which nobody
+//! kills, is in the test's own process.
 
 use std::collections::BTreeMap;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -12,6 +13,7 @@ use service_kit::SharedClock;
 use service_kit::client::{TokenSource, UserChannel, bare_channel};
 use service_kit::clock::{SystemClock, new_id};
 use service_kit::identity::{Acting, Issuer, SigningKey, USERS};
+use telegram_emulator::{Emulator, EmulatorConfig, Handle, Scenario};
 use tempfile::TempDir;
 use tgmesh_proto::emulator::v1 as emulator;
 use tgmesh_proto::emulator::v1::emulator_service_client::EmulatorServiceClient;
@@ -46,7 +48,7 @@ pub struct Settings {
 pub struct Stage {
     // Processes first: they end before their folder and databases go.
     processes: BTreeMap<Service, Process>,
-    _emulator: Process,
+    emulator: Emulator,
     pub brakes: BTreeMap<Service, Brake>,
     _databases: BTreeMap<Service, TestDatabase>,
     addresses: BTreeMap<Service, String>,
@@ -76,17 +78,15 @@ impl Stage {
     pub async fn set(settings: Settings) -> anyhow::Result<Self> {
         let folder = tempfile::Builder::new().prefix("tgmesh-kills-").tempdir()?;
         let binary = binary()?;
-        let scenario = folder.path().join("world.toml");
-        std::fs::write(&scenario, settings.world.scenario())?;
         let ports = Ports::pick()?;
         let info = folder.path().join("emulator.json");
-        let control = format!("127.0.0.1:{}", ports.control);
-        let mut emulator = Launch::new("emulator", &binary, folder.path())
-            .arguments(["emulator", "--strict", "--control", &control, "--scenario"])
-            .arguments([scenario.display().to_string(), "--info".to_owned(), info.display().to_string()])
-            .ready_file(&info)
-            .start()?;
-        emulator.ready(START).await?;
+        let control = SocketAddr::from(([127, 0, 0, 1], 0));
+        let scenario = Scenario::parse(&settings.world.scenario())?;
+        let emulator =
+            Emulator::start(EmulatorConfig { strict: true, control: Some(control), ..EmulatorConfig::new(scenario) });
+        let emulator = emulator.await?;
+        emulator.write_info_file(&info)?;
+        let control = emulator.info().control.context("the emulator is not controlled")?;
 
         let mut databases = BTreeMap::new();
         if settings.postgres {
@@ -104,7 +104,7 @@ impl Stage {
         let tokens = Arc::new(Tokens { issuer: Issuer::new(key, clock.clone()), acting });
         let mut stage = Self {
             processes: BTreeMap::new(),
-            _emulator: emulator,
+            emulator,
             brakes: BTreeMap::new(),
             _databases: databases,
             addresses,
@@ -268,6 +268,11 @@ reconcile_retry_ms = 300
         Ok(InviteServiceClient::new(self.channel(Service::Invite)?))
     }
 
+    /// The emulator.
+    pub fn emulated(&self) -> &Handle {
+        self.emulator.handle()
+    }
+
     /// The emulator's control.
     pub fn control(&self) -> anyhow::Result<EmulatorServiceClient<Channel>> {
         Ok(EmulatorServiceClient::new(bare_channel(&self.control)?))
@@ -354,10 +359,7 @@ reconcile_retry_ms = 300
 
 /// Ports that are free, below those that the system gives out by itself, so
 /// that a process finds its own again when it is started again.
-struct Ports {
-    control: u16,
-    services: [u16; 3],
-}
+struct Ports([u16; 3]);
 
 impl Ports {
     fn pick() -> anyhow::Result<Self> {
@@ -371,14 +373,14 @@ impl Ports {
             if TcpListener::bind(("127.0.0.1", port)).is_ok() {
                 free.push(port);
             }
-            if let [control, integration, parsing, invite] = free[..] {
-                return Ok(Self { control, services: [integration, parsing, invite] });
+            if let [integration, parsing, invite] = free[..] {
+                return Ok(Self([integration, parsing, invite]));
             }
         }
         anyhow::bail!("no free ports")
     }
 
     fn of(&self, service: Service) -> u16 {
-        self.services[service as usize]
+        self.0[service as usize]
     }
 }

@@ -3,9 +3,13 @@
 
 pub mod brake;
 pub mod campaign;
+pub mod import;
 pub mod judge;
 pub mod login;
 pub mod parse;
+pub mod qr;
+#[path = "../../common/sessions.rs"]
+mod sessions;
 pub mod stage;
 pub mod world;
 

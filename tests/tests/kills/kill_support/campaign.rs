@@ -12,7 +12,7 @@ use super::brake::Where;
 use super::judge::{Claims, Record, Target};
 use super::stage::Stage;
 use super::world::{DESTINATION, FIRST_PERSON};
-use super::{PATIENCE, Service, Window};
+use super::{PATIENCE, Service, Window, login};
 
 /// The call that invites.
 pub const INVITE: &str = "channels.inviteToChannel";
@@ -33,8 +33,8 @@ const RESERVE: Where = Where { table: "usage_entries", event: "INSERT", when: "N
 const SETTLE: Where =
     Where { table: "usage_entries", event: "UPDATE", when: "NEW.action = 1 AND NEW.state <> OLD.state" };
 
-/// A campaign over the first so many people; it runs.
-pub async fn start(stage: &Stage, targets: usize) -> anyhow::Result<String> {
+/// The first so many people.
+pub async fn people(stage: &Stage, targets: usize) -> anyhow::Result<invite::Audience> {
     let people: Vec<String> = stage
         .users()
         .await?
@@ -44,20 +44,76 @@ pub async fn start(stage: &Stage, targets: usize) -> anyhow::Result<String> {
         .take(targets)
         .collect();
     ensure!(people.len() == targets, "the world has only {} people", people.len());
-    let mut client = stage.invite()?;
     let source = invite::audience::Source::Inline(invite::InlineAudience { entries: people });
-    let request = invite::CreateCampaignRequest {
+    Ok(invite::Audience { source: Some(source), limit: 0 })
+}
+
+/// The first so many people that a task has found.
+pub fn found_by(task: &str, targets: usize) -> anyhow::Result<invite::Audience> {
+    let source = invite::audience::Source::ParseTaskId(task.to_owned());
+    Ok(invite::Audience { source: Some(source), limit: i32::try_from(targets)? })
+}
+
+/// The request for a campaign over an audience.
+pub fn request(stage: &Stage, audience: invite::Audience) -> invite::CreateCampaignRequest {
+    invite::CreateCampaignRequest {
         request_id: stage.request_id(),
         kind: invite::CampaignKind::InviteToChat.into(),
         chat: format!("@{}", DESTINATION.1),
-        audience: Some(invite::Audience { source: Some(source), limit: 0 }),
+        audience: Some(audience),
         consent_basis: invite::ConsentBasis::OptIn.into(),
         ..Default::default()
-    };
-    let id = client.create_campaign(request).await?.into_inner().campaign.context("no campaign")?.id;
+    }
+}
+
+/// A campaign over an audience; it runs.
+pub async fn start(stage: &Stage, audience: invite::Audience) -> anyhow::Result<String> {
+    create(stage, &request(stage, audience)).await
+}
+
+/// Creates a campaign, and starts it.
+async fn create(stage: &Stage, request: &invite::CreateCampaignRequest) -> anyhow::Result<String> {
+    let mut client = stage.invite()?;
+    let id = client.create_campaign(request.clone()).await?.into_inner().campaign.context("no campaign")?.id;
     let request = invite::StartCampaignRequest { request_id: stage.request_id(), campaign_id: id.clone() };
     client.start_campaign(request).await?;
     Ok(id)
+}
+
+/// Kills invite while it creates a campaign: inside a page of its audience, and inside the transaction that makes it
+/// seen. Nothing is seen then, and the same request makes one campaign with all its targets; it runs.
+pub async fn start_killed(stage: &mut Stage, audience: invite::Audience) -> anyhow::Result<String> {
+    let request = request(stage, audience);
+    for (window, at) in [
+        (Window::Page, Where { table: "targets", event: "INSERT", when: "NEW.campaign_id IS NOT NULL" }),
+        (Window::Answered, Where { table: "campaigns", event: "INSERT", when: "NEW.id IS NOT NULL" }),
+    ] {
+        stage.brake(Service::Invite)?.arm(at).await?;
+        let (mut client, asked) = (stage.invite()?, request.clone());
+        let creating = tokio::spawn(async move { Ok(client.create_campaign(asked).await.map(drop)?) });
+        at_brake(stage, Service::Invite).await.with_context(|| format!("a campaign's creation {window}"))?;
+        stage.kill(Service::Invite, window)?;
+        stage.brake(Service::Invite)?.release().await?;
+        login::lost(creating).await?;
+        stage.restart(Service::Invite).await?;
+        let seen = stage.invite()?.list_campaigns(invite::ListCampaignsRequest::default()).await?.into_inner();
+        ensure!(seen.campaigns.is_empty(), "half a campaign is seen: {seen:?}");
+    }
+    let id = create(stage, &request).await?;
+    let seen = stage.invite()?.list_campaigns(invite::ListCampaignsRequest::default()).await?.into_inner();
+    ensure!(seen.campaigns.len() == 1, "one request made {} campaigns", seen.campaigns.len());
+    Ok(id)
+}
+
+/// Waits until a process surely stands at its brake: who writes for long does.
+pub async fn at_brake(stage: &Stage, service: Service) -> anyhow::Result<()> {
+    let mut looks = 0;
+    let stands = stage.until("a statement to stand at the brake", async |stage| {
+        let stands = stage.brakes.get(&service)?.engaged().await;
+        looks = if stands { looks + 1 } else { 0 };
+        (looks == LOOKS).then_some(())
+    });
+    stands.await
 }
 
 /// Makes a process stop in a window, kills it there, and starts it again.
