@@ -57,9 +57,10 @@ impl SqlLeaseStore {
                     return Ok(taken);
                 }
                 Ok(None) => {
-                    let denied = self.denial(&*tx, who.workspace_id, &ask.needs).await;
-                    // Nothing was done: the request_id is free for the next attempt.
+                    // Nothing was done: the request_id is free for the next attempt,
+                    // and nobody waits while the reasons are counted.
                     tx.rollback().await.map_err(|error| self.failed(&error))?;
+                    let denied = self.denial(self.db.conn(), who.workspace_id, &ask.needs).await;
                     return denied.map_err(|error| self.failed(&error));
                 }
                 Err(error) if is_race(&error) => {

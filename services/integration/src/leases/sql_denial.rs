@@ -87,7 +87,9 @@ impl SqlLeaseStore {
                         obstacle = obstacle.later(Slot { ready: Next::Never, reason: Reason::NoRights });
                     }
                     Some(_) => {}
-                    None => unknown_rights.push(id),
+                    // Whom Telegram or the user keeps from working is not asked about either.
+                    None if may_be_asked(obstacle) => unknown_rights.push(id),
+                    None => {}
                 }
             }
             if let Some(expire_at) = leases.get(&id) {
@@ -126,4 +128,10 @@ impl SqlLeaseStore {
             .await?;
         Ok(Some(rows.into_iter().map(|row| (row.account_id, row.rights)).collect()))
     }
+}
+
+/// Whether an account may be asked for its rights: only limits of ours, or
+/// nothing, is in its way.
+fn may_be_asked(obstacle: Slot) -> bool {
+    obstacle.ready != Next::Never && !matches!(obstacle.reason, Reason::FloodWait | Reason::Restricted)
 }

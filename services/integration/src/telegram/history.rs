@@ -322,7 +322,8 @@ pub(super) struct Following {
     pub(super) more: bool,
 }
 
-/// The page of messages that follow an id, which is the last one known.
+/// The page of messages that follow an id, which is the last one known. The
+/// caller has waited for its turn.
 pub(super) async fn following(caller: &Caller<'_>, chat: ChatPeer, last: i32) -> Result<Following> {
     // From the message after it upwards, as many as there are on a page.
     let page = look(caller, chat, last.saturating_add(1), -PAGE, PAGE).await?;
@@ -335,7 +336,8 @@ pub(super) async fn following(caller: &Caller<'_>, chat: ChatPeer, last: i32) ->
     Ok(Following { messages, last: newest.map_or(last, |newest| newest.max(last)), more })
 }
 
-/// The id of the newest message of a chat; 0 when it has none.
+/// The id of the newest message of a chat; 0 when it has none. The caller has
+/// waited for its turn.
 pub(super) async fn newest(caller: &Caller<'_>, chat: ChatPeer) -> Result<i32> {
     let page = look(caller, chat, 0, 0, 1).await?;
     Ok(page.messages.iter().map(message_id).max().unwrap_or(0))
@@ -353,7 +355,7 @@ async fn look(caller: &Caller<'_>, chat: ChatPeer, offset_id: i32, add_offset: i
         min_id: 0,
         hash: 0,
     };
-    Page::read(caller.invoke(about, &call).await.map_err(Error::from)?)
+    Page::read(caller.send(about, &call).await.map_err(Error::from)?)
 }
 
 #[cfg(test)]

@@ -73,11 +73,15 @@ impl Chats for KnownChats {
         }
         let (asking, chat) = (self.asking.clone(), chat.to_owned());
         tokio::spawn(async move {
+            let mut learnt = false;
             match store::all(core.db.conn(), workspace_id, &fresh).await {
                 Ok(rows) => {
                     for row in rows {
-                        if let Err(error) = rights::refresh(&core, &row.account, &chat).await {
-                            tracing::info!(account_id = %row.account.id, %error, "rights not checked");
+                        match rights::refresh(&core, &row.account, &chat).await {
+                            Ok(()) => learnt = true,
+                            Err(error) => {
+                                tracing::info!(account_id = %row.account.id, %error, "rights not checked");
+                            }
                         }
                     }
                 }
@@ -88,7 +92,10 @@ impl Chats for KnownChats {
                 asking.remove(&(account, chat_id));
             }
             drop(asking);
-            core.leases.poke(workspace_id);
+            // Who waits would only ask again, at once and in vain.
+            if learnt {
+                core.leases.poke(workspace_id);
+            }
         });
     }
 }

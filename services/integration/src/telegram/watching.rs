@@ -23,6 +23,8 @@ use crate::leases::Verified;
 
 /// Longest time between two looks: the word that something happened may be lost.
 const LOOK: Duration = Duration::from_secs(20);
+/// How fast looks follow one another, however much arrives.
+const SPEED: SpeedProfile = SpeedProfile::Medium;
 /// How long a reader is waited for before he misses messages.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Messages kept for a slow reader.
@@ -37,11 +39,11 @@ pub async fn watch(
     lease: Verified,
     request: pb::WatchMessagesRequest,
 ) -> Result<Batches<pb::WatchMessagesResponse>> {
-    let caller = super::under_lease(&core, lease.clone()).await?;
+    let caller = super::under_lease(&core, lease.clone()).await?.at(SPEED);
     let chat = caller.chat(&request.chat).await?;
     let mut line = core.connections.events(LineId::Account(lease.account_id));
     line.state.mark_unchanged();
-    core.pacing.pace(lease.account_id, SpeedProfile::Medium).await;
+    caller.turn().await;
     let last = newest(&caller, chat).await?;
     drop(caller);
     let (sender, receiver) = mpsc::channel(QUEUE);
@@ -69,13 +71,13 @@ async fn follow(
     loop {
         woken(core, lease, chat, &mut line).await;
         loop {
-            core.pacing.pace(lease.account_id, SpeedProfile::Medium).await;
+            let caller = super::under_lease(core, lease.clone()).await?.at(SPEED);
+            caller.turn().await;
             // What was pushed while this waited is about to be read.
             while !matches!(line.pushed.try_recv(), Err(TryRecvError::Empty | TryRecvError::Closed)) {}
             if !core.leases.still_valid(lease) {
                 return Err(Error::stale_lease(lease.lease_id));
             }
-            let caller = super::under_lease(core, lease.clone()).await?;
             let found = following(&caller, chat, last).await?;
             last = found.last;
             for message in found.messages {

@@ -343,6 +343,24 @@ pub async fn known_rights_decide_and_unknown_ones_are_asked_for(world: World) ->
     Ok(())
 }
 
+pub async fn whom_telegram_or_the_user_stops_is_not_asked_about(world: World) -> anyhow::Result<()> {
+    let accounts = world.accounts(4).await?;
+    let end = world.now() + Duration::from_secs(60);
+    world.restrict(accounts[0], Cause::FloodWait, Action::Invite, Some(end)).await?;
+    world.restrict(accounts[1], Cause::Frozen, Action::Unspecified, None).await?;
+    world.change(accounts[2], |account| account.paused_at = Set(Some(1))).await?;
+    let none = vec![accounts[3].to_string()];
+    let request = AcquireLeaseRequest {
+        chat: CHAT.to_string(),
+        rights: vec![ChatRight::Invite.into()],
+        none_of_account_ids: none,
+        ..wish(Purpose::Invite)
+    };
+    world.denied(request).await?;
+    assert!(world.chats.asked.lock().unwrap().is_empty());
+    Ok(())
+}
+
 pub async fn the_budget_comes_with_the_lease(mut world: World) -> anyhow::Result<()> {
     world.restart_with(Limits::default()).await?;
     let account = world.account().await?;

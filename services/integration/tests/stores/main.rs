@@ -45,6 +45,7 @@ suite! {
         denials_count_accounts_by_reason,
         accounts_can_be_chosen_and_excluded,
         known_rights_decide_and_unknown_ones_are_asked_for,
+        whom_telegram_or_the_user_stops_is_not_asked_about,
         the_budget_comes_with_the_lease,
         changes_are_seen_once,
         pages_walk_the_whole_list,
