@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use sea_orm::sea_query::{Expr, LikeExpr, Query};
 use sea_orm::{
-    ColumnTrait as _, ConnectionTrait, DbErr, EntityTrait as _, ExprTrait as _, FromQueryResult, PaginatorTrait as _,
-    QueryFilter as _, QueryOrder as _, QuerySelect as _,
+    ColumnTrait as _, ConnectionTrait, DbBackend, DbErr, EntityTrait as _, ExprTrait as _, FromQueryResult,
+    PaginatorTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _, Statement,
 };
 use service_kit::bulk;
 use service_kit::clock::new_id;
@@ -150,26 +150,35 @@ struct Known {
     account_id: Option<Uuid>,
 }
 
+/// Each of a list is looked up by the primary key. As a condition, PostgreSQL
+/// would compare the list with all that the task has found, in each batch anew,
+/// as long as it has no statistics of the table.
+const KNOWN_POSTGRES: &str = "\
+SELECT known.user_id, known.skip_reason, known.account_id
+FROM json_array_elements_text($2::json) AS met (user_id)
+CROSS JOIN LATERAL (
+  SELECT user_id, skip_reason, account_id FROM parse_results
+  WHERE task_id = $1 AND user_id = met.user_id::bigint LIMIT 1
+) AS known";
+/// SQLite joins in the order that is written.
+const KNOWN_SQLITE: &str = "\
+SELECT known.user_id, known.skip_reason, known.account_id
+FROM json_each($2) AS met
+CROSS JOIN parse_results AS known ON known.task_id = $1 AND known.user_id = met.value";
+
 /// Which of these the task has found before.
 async fn known(
     conn: &impl ConnectionTrait,
     place: Place,
     sightings: &[Sighting],
 ) -> Result<HashMap<i64, Known>, DbErr> {
-    let mut known = HashMap::new();
     let users: Vec<i64> = sightings.iter().map(|sighting| sighting.person.user_id).collect();
-    for users in filled(&users) {
-        let rows = Entity::find()
-            .select_only()
-            .columns([Column::UserId, Column::SkipReason, Column::AccountId])
-            .filter(Column::TaskId.eq(place.task_id))
-            .filter(Column::UserId.is_in(users))
-            .into_model::<Known>()
-            .all(conn)
-            .await?;
-        known.extend(rows.into_iter().map(|row| (row.user_id, row)));
-    }
-    Ok(known)
+    let users = serde_json::Value::from(users).to_string();
+    let backend = conn.get_database_backend();
+    let sql = if backend == DbBackend::Sqlite { KNOWN_SQLITE } else { KNOWN_POSTGRES };
+    let query = Statement::from_sql_and_values(backend, sql, [place.task_id.into(), users.into()]);
+    let rows = Known::find_by_statement(query).all(conn).await?;
+    Ok(rows.into_iter().map(|row| (row.user_id, row)).collect())
 }
 
 /// Results of a task after a place, in the order they were found.
