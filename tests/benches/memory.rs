@@ -19,7 +19,7 @@ use service_kit::identity::{Acting, Issuer, SigningKey, USERS, random_seed};
 use support::bare::Bare;
 use support::{median, print, rounds, say};
 use telegram_emulator::{Emulator, EmulatorConfig, Scenario};
-use tgmesh_proto::integration::v1::ImportSessionsRequest;
+use tgmesh_proto::integration::v1::{CheckAccountRequest, ImportSessionsRequest};
 use tgmesh_proto::integration::v1::integration_service_client::IntegrationServiceClient;
 use tgmesh_tests::process::{Launch, binary};
 use tgmesh_tests::wait;
@@ -93,7 +93,11 @@ async fn of_product(emulator: &Emulator) -> anyhow::Result<f64> {
         let sessions = keys.iter().map(telethon).collect::<Vec<_>>().join("\n");
         let request = ImportSessionsRequest { request_id: new_id(&*clock).to_string(), sessions };
         let answer = client.import_sessions(request).await?.into_inner();
-        ensure!(answer.results.iter().all(|result| result.account.is_some()), "{:?}", answer.results);
+        for result in answer.results {
+            // Accounts connect on first use.
+            let account_id = result.account.with_context(|| result.detail.clone())?.id;
+            client.check_account(CheckAccountRequest { request_id: new_id(&*clock).to_string(), account_id }).await?;
+        }
     }
     let what = "all accounts to be connected";
     wait::until(what, PATIENCE, async || (connected(emulator) == ACCOUNTS).then_some(())).await?;
