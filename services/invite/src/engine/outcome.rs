@@ -36,6 +36,8 @@ pub enum Verdict {
     NotSent {
         /// The reason.
         reason: &'static str,
+        /// Telegram's error name, when Telegram had a fault; empty otherwise.
+        telegram_error: String,
         /// How long the target waits.
         delay: Duration,
     },
@@ -103,7 +105,12 @@ pub fn judge(answer: Result<&InviteToChatResponse, &Status>) -> Verdict {
         | ErrorReason::DependencyUnavailable
         | ErrorReason::ShuttingDown => Verdict::NotSent {
             reason: failure.reason.as_reason(),
-            delay: failure.retry_after.unwrap_or(Duration::ZERO).min(FAULT_DELAY),
+            // Telegram had a fault three times in a row: asked again at once, it would have it for ever.
+            delay: match failure.retry_after {
+                _ if !telegram_error.is_empty() => FAULT_DELAY,
+                wait => wait.unwrap_or(Duration::ZERO).min(FAULT_DELAY),
+            },
+            telegram_error,
         },
         // Refused before anything was done, for a fault of ours. Burning the
         // target would hide it; trying at once would repeat it.
@@ -142,7 +149,9 @@ pub fn judge(answer: Result<&InviteToChatResponse, &Status>) -> Verdict {
         | ErrorReason::NoAbleAccount
         | ErrorReason::ParseTaskStateWrong
         | ErrorReason::CampaignBusy
-        | ErrorReason::NotImplemented => Verdict::NotSent { reason: failure.reason.as_reason(), delay: FAULT_DELAY },
+        | ErrorReason::NotImplemented => {
+            Verdict::NotSent { reason: failure.reason.as_reason(), telegram_error, delay: FAULT_DELAY }
+        }
     }
 }
 
@@ -209,8 +218,12 @@ mod tests {
         let quota = status(ErrorReason::QuotaExceeded, "x").retry_after(Some(Duration::from_secs(3))).build();
         assert_eq!(judge(Err(&quota)), Verdict::Quota { retry_after: Some(Duration::from_secs(3)) });
         for reason in [ErrorReason::StaleLease, ErrorReason::TelegramUnavailable, ErrorReason::DependencyUnavailable] {
-            assert!(matches!(judged(reason), Verdict::NotSent { delay: Duration::ZERO, .. }), "{reason:?}");
+            let found = judge(Err(&status(reason, "x").build()));
+            assert!(matches!(found, Verdict::NotSent { delay: Duration::ZERO, .. }), "{reason:?}");
         }
+        // A fault of Telegram's own keeps its name, and is not met again at once.
+        let fault = Verdict::NotSent { reason: "TELEGRAM_UNAVAILABLE", telegram_error: "E".into(), delay: FAULT_DELAY };
+        assert_eq!(judged(ErrorReason::TelegramUnavailable), fault);
     }
 
     #[test]

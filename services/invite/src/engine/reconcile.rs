@@ -257,7 +257,11 @@ pub fn read(answer: Result<&ReconcileInviteResponse, &Status>) -> Option<Found> 
     match answer {
         Ok(answer) => match answer.finding() {
             Finding::Unspecified => None,
-            Finding::NotSent => Some(Found::Verdict(Verdict::NotSent { reason: "NOT_SENT", delay: Duration::ZERO })),
+            Finding::NotSent => Some(Found::Verdict(Verdict::NotSent {
+                reason: "NOT_SENT",
+                telegram_error: String::new(),
+                delay: Duration::ZERO,
+            })),
             Finding::Answered => match judge(Ok(answer.answer.as_ref()?)) {
                 Verdict::Unknown => None,
                 verdict => Some(Found::Verdict(verdict)),

@@ -42,11 +42,11 @@ pub async fn record(app: &App, attempt: &Attempt, verdict: &Verdict, by: By) -> 
         Verdict::Limited { telegram_error } => {
             requeue(app, &*tx, attempt, now, Ended::AccountLimited, telegram_error).await?
         }
-        Verdict::NotSent { reason, delay } => {
+        Verdict::NotSent { reason, telegram_error, delay } => {
             let until = now.saturating_add(i64::try_from(delay.as_millis()).unwrap_or(0));
-            // NOT_SENT tells it all; the reason is the service's, not Telegram's.
-            tracing::info!(target_id = %attempt.target.id, reason, "attempt was not sent");
-            requeue(app, &*tx, attempt, until, Ended::NotSent, "").await?
+            // NOT_SENT tells it all, unless Telegram had a fault: the reason is the service's, not Telegram's.
+            tracing::info!(target_id = %attempt.target.id, reason, telegram_error, "attempt was not sent");
+            requeue(app, &*tx, attempt, until, Ended::NotSent, telegram_error).await?
         }
         Verdict::Quota { .. } => undo(app, &*tx, attempt).await?,
         Verdict::NotAddressable => not_addressable(app, &*tx, attempt).await?,
