@@ -20,6 +20,7 @@ use crate::error::{Error, Result};
 use crate::leases::LeaseManager;
 use crate::quotas::Quotas;
 use crate::quotas::pacing::Pacing;
+use crate::tasks::Tasks;
 
 /// What the rooms of this service share.
 #[derive(Debug)]
@@ -46,6 +47,8 @@ pub struct Core {
     pub poke: Arc<Poke>,
     /// Wakes the worker that logs ended sessions out.
     pub ended: Arc<tokio::sync::Notify>,
+    /// Tasks that outlive the call that began them.
+    pub tasks: Tasks,
     /// What the deployment sets.
     pub settings: Settings,
 }

@@ -13,6 +13,7 @@ pub mod leases;
 pub mod logins;
 pub mod quotas;
 mod service;
+mod tasks;
 pub mod telegram;
 
 pub use config::Config;

@@ -30,6 +30,7 @@ use crate::leases::{LeaseManager, LeaseParts, SqlLeaseStore, Wake};
 use crate::logins;
 use crate::quotas::pacing::Pacing;
 use crate::quotas::{QuotaParts, Quotas};
+use crate::tasks::Tasks;
 use crate::telegram::known::KnownChats;
 
 /// Pause between two rounds of housekeeping.
@@ -79,6 +80,7 @@ pub async fn run(
         Ok(())
     });
     tasks.spawn(housekeeping(core.clone(), shutdown.clone()));
+    tasks.spawn(logging_out(core.clone(), shutdown.clone()));
     {
         let (requests, shutdown) = (core.requests.clone(), shutdown.clone());
         tasks.spawn(async move {
@@ -98,6 +100,8 @@ pub async fn run(
         }
     }
     core.connections.close_all(CLOSE).await;
+    // Nobody listens to them any more, and what they ask comes back unsent.
+    core.tasks.finish(CLOSE).await;
     Ok(())
 }
 
@@ -155,6 +159,7 @@ fn assemble(
         tokens,
         poke,
         ended: Arc::default(),
+        tasks: Tasks::default(),
         settings: Settings {
             api_id: network.api_id,
             api_hash: network.api_hash.clone(),
@@ -169,14 +174,13 @@ fn assemble(
 }
 
 /// What is to be done now and then: restrictions that end, logins that expire,
-/// sessions to log out, answers that were kept long enough.
+/// answers that were kept long enough.
 async fn housekeeping(core: Arc<Core>, shutdown: Shutdown) -> anyhow::Result<()> {
     let stop = shutdown.token();
     while !stop.is_cancelled() {
         for (what, done) in [
             ("restrictions", effects::end_restrictions(&core).await),
             ("logins", logins::expire(&core).await),
-            ("sessions", connect::log_out_ended(&core).await),
             ("trials", connect::forget_trials(&core).await),
             ("quotas", core.quotas.sweep().await.map(|_| ())),
             ("requests", core.requests.sweep().await.map(|_| ()).map_err(|error| core.failed(&error))),
@@ -185,6 +189,22 @@ async fn housekeeping(core: Arc<Core>, shutdown: Shutdown) -> anyhow::Result<()>
             if let Err(error) = done {
                 tracing::warn!(what, %error, "housekeeping failed");
             }
+        }
+        tokio::select! {
+            () = core.clock.sleep(ROUND) => {}
+            () = stop.cancelled() => {}
+        }
+    }
+    Ok(())
+}
+
+/// Logs out sessions that are out of use. By itself: each may take as long as
+/// Telegram is waited for, and nothing else may wait for that.
+async fn logging_out(core: Arc<Core>, shutdown: Shutdown) -> anyhow::Result<()> {
+    let stop = shutdown.token();
+    while !stop.is_cancelled() {
+        if let Err(error) = connect::log_out_ended(&core).await {
+            tracing::warn!(%error, "ended sessions cannot be logged out");
         }
         tokio::select! {
             () = core.clock.sleep(ROUND) => {}

@@ -114,7 +114,7 @@ pub async fn lose_session(core: &Core, met: Met<'_>, state: SessionState) -> Res
     let connections = core.connections.clone();
     let line = LineId::Account(met.account_id);
     // Not awaited: this may run in a call that the line's own actor answers.
-    tokio::spawn(async move { connections.close(line).await });
+    core.tasks.spawn("the end of a lost session", async move { connections.close(line).await });
     core.changed(met.workspace_id);
     tracing::warn!(account_id = %met.account_id, error = met.telegram_error, ?state, "session lost");
     Ok(())

@@ -57,7 +57,8 @@ pub async fn start(
         }
     };
     let (events, receiver) = mpsc::channel(1);
-    tokio::spawn(async move {
+    let task = core.clone();
+    task.tasks.spawn("a login by qr code", async move {
         if let Err(error) = play(&core, &who, id, again, &events).await {
             events.send(Err(error)).await.ok();
         }

@@ -65,7 +65,8 @@ pub async fn stream(
     let chat = caller.chat(&request.chat).await?;
     drop(caller);
     let (batches, receiver) = mpsc::channel(1);
-    tokio::spawn(async move {
+    let task = core.clone();
+    task.tasks.spawn("a reader of messages", async move {
         if let Err(error) = read(&core, lease, chat, cursor, &request, &batches).await {
             batches.send(Err(error)).await.ok();
         }

@@ -72,7 +72,8 @@ impl Chats for KnownChats {
             return;
         }
         let (asking, chat) = (self.asking.clone(), chat.to_owned());
-        tokio::spawn(async move {
+        let task = core.clone();
+        task.tasks.spawn("a check of rights", async move {
             let mut learnt = false;
             match store::all(core.db.conn(), workspace_id, &fresh).await {
                 Ok(rows) => {

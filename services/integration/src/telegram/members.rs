@@ -59,7 +59,8 @@ pub async fn stream(
     }
     drop(caller);
     let (batches, receiver) = mpsc::channel(AHEAD);
-    tokio::spawn(async move {
+    let task = core.clone();
+    task.tasks.spawn("a reader of members", async move {
         let result = match full.peer.channel() {
             Some(channel) => {
                 let kind = ChatKind::try_from(full.chat.kind).unwrap_or_default();

@@ -47,7 +47,8 @@ pub async fn watch(
     let last = newest(&caller, chat).await?;
     drop(caller);
     let (sender, receiver) = mpsc::channel(QUEUE);
-    tokio::spawn(async move {
+    let task = core.clone();
+    task.tasks.spawn("a watch of messages", async move {
         let mut reader = Reader { core: core.clone(), sender: sender.clone(), skipped: 0 };
         tokio::select! {
             () = sender.closed() => {}
