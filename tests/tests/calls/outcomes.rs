@@ -211,3 +211,35 @@ async fn integrations_own_duties_keep_to_waits_and_pauses() -> anyhow::Result<()
     world.stop().await?;
     Ok(())
 }
+
+#[tokio::test]
+async fn a_freeze_ends_when_telegram_says_so_or_the_user_logs_in_again() -> anyhow::Result<()> {
+    let world = World::start().await?;
+    let key = [7; 256];
+    let id = world.connect_by(world.owner, 61, key).await?;
+    let lease = world.lease(tgmesh_proto::Caller::Invite, world.owner, &id, Purpose::Invite).await?;
+    let check = async || -> anyhow::Result<_> {
+        let check = integration::CheckAccountRequest { request_id: world.id(), account_id: id.clone() };
+        let checked = world.integration(world.owner).check_account(check).await?.into_inner();
+        Ok((checked.account.context("no account")?.restrictions.len(), checked.issues.len()))
+    };
+    world.handle().set_restrictions(61, Some(true), None, None)?;
+    let refused = client(&world).invite_to_chat(invite(&world, &lease, "target_willing")).await;
+    assert_eq!(reason(refused), Some(ErrorReason::AccountFrozen));
+    assert_eq!(check().await?, (1, 1), "it is frozen still");
+    world.handle().set_restrictions(61, Some(false), None, None)?;
+    let refused = client(&world).invite_to_chat(invite(&world, &lease, "target_willing")).await;
+    assert_eq!(reason(refused), Some(ErrorReason::AccountFrozen), "nobody has been told otherwise");
+    assert_eq!(check().await?, (0, 0));
+    let answer = client(&world).invite_to_chat(invite(&world, &lease, "target_willing")).await?.into_inner();
+    assert_eq!(answer.outcome(), Outcome::Invited);
+    // A login begins anew.
+    world.handle().inject_fault(refusal("channels.inviteToChannel", "FROZEN_METHOD_INVALID"));
+    let refused = client(&world).invite_to_chat(invite(&world, &lease, "target_friend")).await;
+    assert_eq!(reason(refused), Some(ErrorReason::AccountFrozen));
+    let login = world.start_login(world.owner, 61).await?;
+    let login = world.enter_code(world.owner, 61, &login.id).await?;
+    assert_eq!(login.account.context("no account")?.restrictions.len(), 0);
+    world.stop().await?;
+    Ok(())
+}

@@ -53,3 +53,18 @@ impl Method for f::help::GetNearestDc {
         ok(enums::NearestDc::Dc(t::NearestDc { country: "DE".into(), this_dc: dc, nearest_dc: dc }))
     }
 }
+
+impl Method for f::help::GetAppConfig {
+    /// Says of what it says on Telegram only since when the account is frozen
+    /// (<https://core.telegram.org/api/auth#frozen-accounts>).
+    fn run(self, context: &mut Context<'_>) -> Answer {
+        let me = context.me()?;
+        let frozen = context.world.account(me).is_some_and(|account| account.frozen);
+        let since = frozen.then(|| {
+            let value = t::JsonNumber { value: f64::from(context.now) }.into();
+            t::JsonObjectValue { key: "freeze_since_date".into(), value }.into()
+        });
+        let config = t::JsonObject { value: since.into_iter().collect() }.into();
+        ok(enums::help::AppConfig::Config(t::help::AppConfig { hash: 0, config }))
+    }
+}

@@ -123,6 +123,7 @@ methods! {
     f::contacts::ResolveUsername,
     f::contacts::Search,
     f::contacts::Unblock,
+    f::help::GetAppConfig,
     f::help::GetConfig,
     f::help::GetNearestDc,
     f::messages::AddChatUser,

@@ -7,8 +7,9 @@ use tgmesh_proto::ErrorReason;
 use tgmesh_proto::integration::v1 as pb;
 use tgmesh_proto::integration::v1::account::State;
 use tgmesh_proto::integration::v1::account_event::Kind;
+use tgmesh_proto::integration::v1::restriction::Cause;
 
-use super::effects::{record, touch};
+use super::effects::{record, thaw, touch};
 use super::store::Event;
 use super::{connect, get, parse_id, show, state};
 use crate::core::Core;
@@ -50,14 +51,24 @@ async fn look(core: &Core, who: &Identity, request: &pb::CheckAccountRequest) ->
             if found.state != State::Ready {
                 issues.push(found.detail);
             }
-            match Caller::of(core, &row.account, Behalf::User).profile().await {
-                Ok(profile) => {
+            let caller = Caller::of(core, &row.account, Behalf::User);
+            let looked = async {
+                let profile = caller.profile().await?;
+                // A freeze ends when Telegram says so, and only who asks is told.
+                let frozen = row.restrictions.iter().any(|held| held.cause == Cause::Frozen as i32);
+                Ok::<_, Error>((profile, frozen && !caller.is_frozen().await?))
+            };
+            match looked.await {
+                Ok((profile, thawed)) => {
                     let mut change =
                         account::ActiveModel { checked_at: Set(Some(core.now().millis())), ..Default::default() };
                     connect::apply(&profile, &mut change);
                     let tx = core.begin().await?;
                     touch(core, &tx, row.account.id, change).await?;
                     record(core, &tx, row.account.id, who.workspace_id, Event::by(Kind::Checked, who.actor())).await?;
+                    if thawed && thaw(core, &tx, &row.account, "telegram").await? {
+                        issues.clear();
+                    }
                     core.commit(tx).await?;
                 }
                 Err(error) => issues.push(error.to_string()),

@@ -16,7 +16,7 @@ use tgmesh_proto::integration::v1::account_event::Kind;
 use tgmesh_proto::lease::v1::Purpose;
 use uuid::Uuid;
 
-use super::effects::{record, touch};
+use super::effects::{record, thaw, touch};
 use super::store::{self, Event};
 use super::wire::purpose_mask;
 use crate::connections::{CallError, LineId, SessionKey};
@@ -73,6 +73,8 @@ pub async fn adopt(core: &Core, tx: &Tx, who: &Identity, profile: &Profile, key:
             }
             change.deleting_at = Set(None);
             touch(core, tx, account.id, change).await?;
+            // If Telegram has not thawed it, the next call is told so.
+            thaw(core, tx, &account, &who.actor()).await?;
             (account.id, Kind::Reconnected)
         }
         None => {

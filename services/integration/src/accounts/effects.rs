@@ -3,8 +3,10 @@
 use sea_orm::ActiveValue::Set;
 use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _};
 use service_kit::Time;
+use service_kit::db::Tx;
 use tgmesh_proto::integration::v1::account::SessionState;
 use tgmesh_proto::integration::v1::account_event::Kind;
+use tgmesh_proto::integration::v1::restriction::Cause;
 use uuid::Uuid;
 
 use super::state::action_mask;
@@ -137,46 +139,73 @@ pub async fn end_restrictions(core: &Core) -> Result<()> {
         .map_err(|error| core.failed(&error))?;
     for held in over {
         let tx = core.begin().await?;
-        let done = restriction::Entity::update_many()
-            .set(restriction::ActiveModel { ended: Set(true), ..Default::default() })
-            .filter(restriction::Column::Id.eq(held.id))
-            .filter(restriction::Column::Ended.eq(false))
-            .exec(&*tx)
-            .await
-            .map_err(|error| core.failed(&error))?;
         let found = store::find_any(&*tx, held.account_id).await.map_err(|error| core.failed(&error))?;
-        if let Some(account) = found
-            && done.rows_affected > 0
-        {
-            let event = Event {
-                telegram_error: held.telegram_error.clone(),
-                call: held.method.clone(),
-                restriction_id: Some(held.id),
-                ..Event::by(Kind::RestrictionEnded, "time")
-            };
-            record(core, &tx, account.id, account.workspace_id, event).await?;
-            touch(core, &tx, account.id, account::ActiveModel::default()).await?;
-            core.refresh(&tx, account.id).await?;
-            core.commit(tx).await?;
+        let ended = match &found {
+            Some(account) => end(core, &tx, account, &held, "time").await?,
+            None => false,
+        };
+        core.commit(tx).await?;
+        if let Some(account) = found.filter(|_| ended) {
             core.changed(account.workspace_id);
-        } else {
-            core.commit(tx).await?;
         }
     }
     Ok(())
 }
 
+/// Ends the restrictions of an account that have no end of their own: a freeze
+/// lasts until told otherwise. Whether there were any.
+///
+/// # Errors
+/// When the database fails.
+pub(super) async fn thaw(core: &Core, tx: &Tx, account: &account::Model, actor: &str) -> Result<bool> {
+    let held = restriction::Entity::find()
+        .filter(restriction::Column::AccountId.eq(account.id))
+        .filter(restriction::Column::Cause.eq(Cause::Frozen as i32))
+        .filter(restriction::Column::Ended.eq(false))
+        .all(&**tx)
+        .await
+        .map_err(|error| core.failed(&error))?;
+    let mut ended = false;
+    for held in held {
+        ended |= end(core, tx, account, &held, actor).await?;
+    }
+    Ok(ended)
+}
+
+/// Ends a restriction; false when it had ended already.
+async fn end(core: &Core, tx: &Tx, account: &account::Model, held: &restriction::Model, actor: &str) -> Result<bool> {
+    let change = restriction::ActiveModel {
+        ended: Set(true),
+        end_at: Set(held.end_at.or(Some(core.now().millis()))),
+        ..Default::default()
+    };
+    let done = restriction::Entity::update_many()
+        .set(change)
+        .filter(restriction::Column::Id.eq(held.id))
+        .filter(restriction::Column::Ended.eq(false))
+        .exec(&**tx)
+        .await
+        .map_err(|error| core.failed(&error))?;
+    if done.rows_affected == 0 {
+        return Ok(false);
+    }
+    let event = Event {
+        telegram_error: held.telegram_error.clone(),
+        call: held.method.clone(),
+        restriction_id: Some(held.id),
+        ..Event::by(Kind::RestrictionEnded, actor)
+    };
+    record(core, tx, account.id, account.workspace_id, event).await?;
+    touch(core, tx, account.id, account::ActiveModel::default()).await?;
+    core.refresh(tx, account.id).await?;
+    Ok(true)
+}
+
 /// Changes an account whatever its etag is.
-pub(super) async fn touch(core: &Core, tx: &service_kit::db::Tx, id: Uuid, change: account::ActiveModel) -> Result<()> {
+pub(super) async fn touch(core: &Core, tx: &Tx, id: Uuid, change: account::ActiveModel) -> Result<()> {
     store::update(&**tx, id, None, change, core.now()).await.map(|_| ()).map_err(|error| core.failed(&error))
 }
 
-pub(super) async fn record(
-    core: &Core,
-    tx: &service_kit::db::Tx,
-    account: Uuid,
-    workspace: Uuid,
-    event: Event,
-) -> Result<()> {
+pub(super) async fn record(core: &Core, tx: &Tx, account: Uuid, workspace: Uuid, event: Event) -> Result<()> {
     store::record(&**tx, core.id(), account, workspace, event, core.now()).await.map_err(|error| core.failed(&error))
 }

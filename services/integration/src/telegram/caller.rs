@@ -5,6 +5,7 @@ use std::time::Duration;
 use grammers_tl_types::RemoteCall;
 use tgmesh_proto::ErrorReason;
 use tgmesh_proto::integration::v1::account::SessionState;
+use tgmesh_proto::integration::v1::restriction::Cause;
 use tgmesh_proto::quota::v1::Action;
 use tgmesh_proto::telegram::v1::{Outcome, SpeedProfile};
 use uuid::Uuid;
@@ -203,6 +204,8 @@ impl Caller<'_> {
         let now = self.core.now();
         super::usable(&row, now, matches!(self.behalf, Behalf::User))?;
         match availability::forbidding(&row.restrictions, class, now) {
+            // A frozen account may read, and can be asked whether it still is.
+            Some(held) if held.cause == Cause::Frozen as i32 && matches!(self.behalf, Behalf::User) => Ok(()),
             Some(held) => Err(Error::restricted_by(held, now)),
             None => Ok(()),
         }

@@ -1,12 +1,13 @@
 //! Users, as the contract writes them, and what addresses them.
 
-use grammers_tl_types::{enums, types};
+use grammers_tl_types::{enums, functions, types};
 use service_kit::Time;
 use service_kit::sealing::Sealer;
 use tgmesh_proto::ErrorReason;
 use tgmesh_proto::telegram::v1::{LastSeen, PeerReference, Person};
 use uuid::Uuid;
 
+use super::caller::{About, Caller};
 use crate::error::{Error, Result};
 
 /// A user's public name, lower case: the plain one, or the first active one of several.
@@ -84,6 +85,28 @@ pub fn open_reference(sealer: &Sealer, account: Uuid, reference: &PeerReference)
     let (id, hash) = plain.split_at_checked(8).ok_or_else(invalid)?;
     let number = |bytes: &[u8]| bytes.try_into().map(i64::from_be_bytes).map_err(|_| invalid());
     Ok((number(id)?, number(hash)?))
+}
+
+impl Caller<'_> {
+    /// Whether Telegram keeps the account frozen: the application's configuration
+    /// says since when (<https://core.telegram.org/api/auth#frozen-accounts>).
+    ///
+    /// # Errors
+    /// When Telegram cannot be asked.
+    pub async fn is_frozen(&self) -> Result<bool> {
+        let about = About::reading("help.getAppConfig", 0);
+        let answer = self.invoke(about, &functions::help::GetAppConfig { hash: 0 }).await.map_err(Error::from)?;
+        let enums::help::AppConfig::Config(types::help::AppConfig {
+            config: enums::Jsonvalue::JsonObject(config), ..
+        }) = answer
+        else {
+            return Err(Error::internal("telegram's configuration of applications is no object"));
+        };
+        Ok(config.value.iter().any(|enums::JsonobjectValue::JsonObjectValue(entry)| {
+            entry.key == "freeze_since_date"
+                && matches!(&entry.value, enums::Jsonvalue::JsonNumber(at) if at.value > 0.0)
+        }))
+    }
 }
 
 fn context(account: Uuid) -> String {
