@@ -1,9 +1,12 @@
 //! Who can work in a chat: for each purpose by its own right, and by what is known when nobody can be asked.
 
+use std::time::Duration;
+
 use anyhow::Context as _;
 use service_kit::client::UserChannel;
 use telegram_emulator::{CallFilter, Fault, FaultFilter, FaultKind, RpcError};
 use tgmesh_proto::Caller;
+use tgmesh_proto::integration::v1 as integration;
 use tgmesh_proto::lease::v1::Purpose;
 use tgmesh_proto::telegram::v1 as pb;
 use tgmesh_proto::telegram::v1::AccountReadiness;
@@ -100,6 +103,37 @@ async fn rights_that_nobody_may_ask_for_are_told_as_unknown() -> anyhow::Result<
     assert_eq!((unknown.detail.as_str(), &unknown.check_time), ("FLOOD_WAIT_400", &None));
     assert!(unknown.until_time.is_some());
     assert_eq!((reads(&world, 61), reads(&world, 62)), before, "telegram was asked inside a flood wait");
+    world.stop().await?;
+    Ok(())
+}
+
+/// What the service asks for itself waits its turn like any other read.
+#[tokio::test]
+async fn own_reads_keep_the_pace() -> anyhow::Result<()> {
+    let world = World::start_with("[integration.speeds.fast]\ninterval_ms = 700\n", "").await?;
+    let account = world.connect(world.owner, 61).await?;
+    assert!(readiness(&world, &account, Purpose::Invite).await?.ready);
+    // An id that it does not know is looked for among its dialogs.
+    let unknown = pb::GetChatRightsRequest {
+        chat: "-1001234567890".to_owned(),
+        purpose: Purpose::Invite.into(),
+        account_ids: vec![account.clone()],
+    };
+    client(&world).get_chat_rights(unknown).await?;
+    let check = integration::CheckAccountRequest { request_id: world.id(), account_id: account };
+    world.integration(world.owner).check_account(check).await?;
+
+    let calls = world.handle().calls(&CallFilter { account: Some(61), ..Default::default() }, 0, 10_000);
+    let own = ["channels.getChannels", "channels.getFullChannel", "messages.getDialogs", "users.getUsers"];
+    // The connection's own question, whose session it is, comes before all reads.
+    let reads: Vec<_> =
+        calls.iter().skip_while(|call| call.method != own[0]).filter(|call| own.contains(&call.method)).collect();
+    let methods: Vec<&str> = reads.iter().map(|call| call.method).collect();
+    assert_eq!(methods, own);
+    for pair in reads.windows(2) {
+        let between = pair[1].requested.duration_since(pair[0].requested)?;
+        assert!(between >= Duration::from_millis(650), "{} {between:?} after {}", pair[1].method, pair[0].method);
+    }
     world.stop().await?;
     Ok(())
 }

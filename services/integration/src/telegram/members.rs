@@ -51,8 +51,7 @@ pub async fn stream(
 ) -> Result<Batches<pb::StreamMembersResponse>> {
     let offset = read_cursor(&request.cursor)?;
     let speed = SpeedProfile::try_from(request.speed).unwrap_or_default();
-    let caller = super::under_lease(&core, lease.clone()).await?;
-    core.pacing.pace(caller.account_id, speed).await;
+    let caller = super::under_lease(&core, lease.clone()).await?.at(speed);
     let full = caller.full_chat(&request.chat).await?;
     if full.chat.members_hidden {
         return Err(Error::plain(ErrorReason::MembersHidden, "the chat hides its members from the account"));
@@ -87,12 +86,12 @@ struct Source {
 type Sender = mpsc::Sender<Result<pb::StreamMembersResponse>>;
 
 async fn read(core: &Core, lease: Verified, chat: &Source, mut offset: i32, batches: &Sender) -> Result<()> {
-    let caller = super::under_lease(core, lease).await?;
+    let caller = super::under_lease(core, lease).await?.at(chat.speed);
     loop {
         tokio::select! {
             // Nobody reads any more.
             () = batches.closed() => return Ok(()),
-            () = core.pacing.pace(caller.account_id, chat.speed) => {}
+            () = caller.turn() => {}
         }
         let batch = page(&caller, chat, offset).await?;
         offset = i32::from_be_bytes(batch.cursor.as_slice().try_into().unwrap_or_default());
@@ -114,7 +113,7 @@ async fn page(caller: &Caller<'_>, chat: &Source, offset: i32) -> Result<pb::Str
         hash: 0,
     };
     let enums::channels::ChannelParticipants::Participants(found) =
-        caller.invoke(about, &request).await.map_err(Error::from)?
+        caller.send(about, &request).await.map_err(Error::from)?
     else {
         return Err(Error::internal("telegram says that members have not changed, and was not asked"));
     };
