@@ -1,6 +1,7 @@
 //! Connects to a service's database: SQLite or PostgreSQL.
 
 use std::ops::Deref;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +30,11 @@ impl Db {
     /// # Errors
     /// When the database cannot be reached.
     pub async fn connect(url: &SecretString, max_connections: u32) -> Result<Self, DbErr> {
+        let name = describe(url.expose_secret());
+        if let Some(file) = sqlite_file(url.expose_secret(), &name) {
+            // SQLite gives its journals the mode of the file. What cannot be made here it cannot make either.
+            let _ = crate::files::private_file(file);
+        }
         let mut options = ConnectOptions::new(url.expose_secret());
         options
             .max_connections(max_connections)
@@ -47,7 +53,7 @@ impl Db {
             });
         let conn = Database::connect(options).await?;
         let writer = (conn.get_database_backend() == DbBackend::Sqlite).then(|| Arc::new(Mutex::new(())));
-        Ok(Self { conn, writer, name: describe(url.expose_secret()).into() })
+        Ok(Self { conn, writer, name: name.into() })
     }
 
     /// The pool, for reads and single statements.
@@ -146,6 +152,11 @@ pub fn is_unique_violation(error: &DbErr) -> bool {
     matches!(error.sql_err(), Some(sea_orm::SqlErr::UniqueConstraintViolation(_)))
 }
 
+/// The file of a SQLite database that may be made.
+fn sqlite_file<'a>(url: &str, name: &'a str) -> Option<&'a Path> {
+    (url.starts_with("sqlite") && url.contains("mode=rwc") && !name.contains(":memory:")).then(|| Path::new(name))
+}
+
 /// The place a URL names, without user and password.
 pub fn describe(url: &str) -> String {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
@@ -165,6 +176,21 @@ mod tests {
     fn a_description_has_no_password() {
         assert_eq!(describe("postgres://user:p%40ss@db.example:5432/tgmesh?sslmode=require"), "db.example:5432");
         assert_eq!(describe("sqlite:///var/lib/tgmesh/invite.db?mode=rwc"), "/var/lib/tgmesh/invite.db");
+    }
+
+    #[tokio::test]
+    async fn a_database_is_its_owners_alone_with_its_journals() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}/a.db?mode=rwc", dir.path().display());
+        let db = Db::connect(&url.into(), 2).await.unwrap();
+        db.conn().execute_unprepared("CREATE TABLE t (x INTEGER)").await.unwrap();
+        let files: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(Result::unwrap).collect();
+        assert!(files.len() > 1, "{files:?}");
+        for file in files {
+            let mode = file.metadata().unwrap().permissions().mode() & 0o777;
+            assert_eq!(mode, 0o600, "{:?}", file.path());
+        }
     }
 
     #[tokio::test]

@@ -9,6 +9,7 @@ pub mod client;
 pub mod clock;
 pub mod config;
 pub mod db;
+pub mod files;
 pub mod health;
 pub mod identity;
 pub mod invariants;

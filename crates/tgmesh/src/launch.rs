@@ -11,6 +11,7 @@ use secrecy::ExposeSecret as _;
 use serde::{Deserialize, Serialize};
 use service_kit::SharedClock;
 use service_kit::db::Db;
+use service_kit::files::{Lock, write_private};
 use service_kit::health::Health;
 use service_kit::identity::{Issuer, SigningKey, TrustedKeys, USERS, secret_file};
 use service_kit::sealing::Sealer;
@@ -23,6 +24,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
 use crate::config::{Config, Database, Profile, schema};
+use crate::local::LocalUser;
 use crate::network;
 
 /// Names of all services, in the order in which they start.
@@ -48,6 +50,7 @@ pub struct Running {
     pub emulator: Option<Emulator>,
     tasks: JoinSet<anyhow::Result<()>>,
     shutdown: Shutdown,
+    _place: Option<Place>,
 }
 
 impl Running {
@@ -91,13 +94,32 @@ pub async fn start(
     clock: SharedClock,
     shutdown: Shutdown,
 ) -> anyhow::Result<Running> {
-    if config.profile == Profile::Embedded {
-        config.prepare()?;
-    }
     for warning in config.warnings() {
         tracing::warn!("{warning}");
     }
-    let admin = bind_admin(config.admin.listen).await?;
+    let fresh = !config.data_dir.exists();
+    let mut place = None;
+    let bound = async {
+        if config.profile == Profile::Embedded {
+            config.prepare()?;
+            place = Some(Place::take(config, services)?);
+        }
+        bind_admin(config.admin.address(services)).await
+    };
+    let admin = match bound.await {
+        Ok(admin) => admin,
+        Err(error) => {
+            drop(place);
+            if fresh && config.profile == Profile::Embedded {
+                // Only if nothing is in it.
+                let _ = std::fs::remove_dir(&config.data_dir);
+            }
+            return Err(error);
+        }
+    };
+    if config.profile == Profile::Embedded {
+        LocalUser::load_or_create(&config.data_dir, &clock)?;
+    }
     let mut emulator = None;
     let mut telegram = None;
     if services.contains(&"integration") {
@@ -136,7 +158,27 @@ pub async fn start(
     if !config.ready_file.as_os_str().is_empty() {
         write_ready(&config.ready_file, &served)?;
     }
-    Ok(Running { served, emulator, tasks, shutdown })
+    Ok(Running { served, emulator, tasks, shutdown, _place: place })
+}
+
+/// The services' places in a data folder: each has one process at a time there.
+#[derive(Debug)]
+struct Place(#[expect(dead_code, reason = "held, not read")] Vec<Lock>);
+
+impl Place {
+    fn take(config: &Config, services: &[&str]) -> anyhow::Result<Self> {
+        let take = |name: &&str| {
+            let file = config.data_dir.join(format!("{name}.lock"));
+            let lock = Lock::take(&file).with_context(|| format!("{} cannot be locked", file.display()))?;
+            lock.map_err(|process| {
+                anyhow::anyhow!(
+                    "the {name} service is already running here: process {process} uses the data folder {}",
+                    config.data_dir.display()
+                )
+            })
+        };
+        Ok(Self(services.iter().map(take).collect::<anyhow::Result<_>>()?))
+    }
 }
 
 async fn start_one(
@@ -192,6 +234,7 @@ pub async fn dependencies(
     database: &Database,
     clock: &SharedClock,
 ) -> anyhow::Result<Dependencies> {
+    let key = signing_key(config, name)?;
     let url = config.database_url(name, database);
     let db = Db::connect(&url, database.max_connections)
         .await
@@ -202,7 +245,6 @@ pub async fn dependencies(
             .await
             .with_context(|| format!("{} cannot be migrated", db.name()))?;
     }
-    let key = SigningKey::load_or_create(name, &config.key_dir().join(format!("{name}.key")))?;
     Ok(Dependencies {
         db,
         sealer: sealer(config)?,
@@ -212,12 +254,24 @@ pub async fn dependencies(
     })
 }
 
+/// The key of an issuer. Only the embedded profile makes one: in production a key
+/// that nobody trusts would be found out by the first refused call.
+fn signing_key(config: &Config, issuer: &str) -> anyhow::Result<SigningKey> {
+    let file = config.key_dir().join(format!("{issuer}.key"));
+    match config.profile {
+        Profile::Embedded => Ok(SigningKey::load_or_create(issuer, &file)?),
+        Profile::Production => {
+            SigningKey::load(issuer, &file).context("identity.key_dir: production makes no keys by itself")
+        }
+    }
+}
+
 /// What seals this deployment's secrets.
 ///
 /// # Errors
 /// When a key cannot be used.
 pub fn sealer(config: &Config) -> anyhow::Result<Sealer> {
-    let keys = if config.sealing.keys.is_empty() {
+    let keys = if config.sealing.keys.is_empty() && config.profile == Profile::Embedded {
         vec![secret_file(&config.key_dir().join("sealing.key"), service_kit::identity::random_seed)?]
     } else {
         let decode = |key: &secrecy::SecretString| {
@@ -235,7 +289,7 @@ fn trusted(config: &Config) -> anyhow::Result<TrustedKeys> {
     if config.identity.trusted.is_empty() {
         // The embedded profile: whoever can read the folder is everybody.
         for issuer in SERVICES.into_iter().chain([USERS]) {
-            let key = SigningKey::load_or_create(issuer, &config.key_dir().join(format!("{issuer}.key")))?;
+            let key = signing_key(config, issuer)?;
             trusted.trust(issuer, &key.public())?;
         }
     }
@@ -253,8 +307,6 @@ fn trusted(config: &Config) -> anyhow::Result<TrustedKeys> {
 /// # Errors
 /// When it cannot be written.
 pub fn write_ready(file: &Path, served: &Served) -> anyhow::Result<()> {
-    let aside = file.with_extension("tmp");
-    std::fs::write(&aside, serde_json::to_vec_pretty(served)?)
-        .and_then(|()| std::fs::rename(&aside, file))
+    write_private(file, &serde_json::to_vec_pretty(served)?)
         .with_context(|| format!("the ready file {} cannot be written", file.display()))
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde::Deserialize;
-use service_kit::config::ServerConfig;
+use service_kit::config::{ServerConfig, Wrong};
 
 use crate::connections::TelegramConfig;
 use crate::leases::LeaseConfig;
@@ -19,16 +19,30 @@ pub struct Config {
     /// How connections to Telegram behave.
     pub connections: TelegramConfig,
     /// How leases are given.
-    #[serde(default)]
     pub leases: LeaseConfig,
     /// The deployment's limits until an operator sets others.
-    #[serde(default)]
     pub limits: Limits,
     /// How fast reads follow one another.
-    #[serde(default)]
     pub speeds: SpeedConfig,
     /// Rules that are neither limits nor speeds.
     pub rules: Rules,
+}
+
+impl Config {
+    /// Refuses what cannot work.
+    ///
+    /// # Errors
+    /// The setting that cannot.
+    pub fn check(&self) -> Result<(), Wrong> {
+        let Self { connections, leases, .. } = self;
+        Wrong::unless(connections.connect_timeout_s > 0, "connections.connect_timeout_s", "must be at least 1")?;
+        Wrong::unless(connections.call_timeout_s > 0, "connections.call_timeout_s", "must be at least 1")?;
+        let ttl = (1_000..=600_000).contains(&leases.default_ttl_ms);
+        Wrong::unless(ttl, "leases.default_ttl_ms", "must lie between 1000 and 600000")?;
+        Wrong::unless(leases.sweep_ms > 0, "leases.sweep_ms", "must be at least 1")?;
+        Wrong::unless(leases.look_ms > 0, "leases.look_ms", "must be at least 1")?;
+        Wrong::unless(self.rules.login_life_s > 0, "rules.login_life_s", "must be at least 1")
+    }
 }
 
 /// Rules that are neither limits nor speeds.

@@ -49,6 +49,7 @@ pub async fn run(
     shutdown: Shutdown,
     ready: oneshot::Sender<Ready>,
 ) -> anyhow::Result<()> {
+    config.check()?;
     tgmesh_migrations::check(deps.db.conn(), Schema::Integration).await?;
     let core = assemble(&config, &network, &deps, &shutdown)?;
     core.quotas.recover().await.map_err(|error| anyhow::anyhow!("the ledger cannot be recovered: {error}"))?;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde::Deserialize;
-use service_kit::config::ServerConfig;
+use service_kit::config::{ServerConfig, Wrong};
 
 /// Everything that can be set.
 #[derive(Debug, Clone, Deserialize)]
@@ -12,17 +12,26 @@ pub struct Config {
     /// How the server listens and protects itself.
     pub server: ServerConfig,
     /// How campaigns are worked on.
-    #[serde(default)]
     pub engine: EngineConfig,
     /// What uploads may hold.
-    #[serde(default)]
     pub import: ImportConfig,
+}
+
+impl Config {
+    /// Refuses what cannot work.
+    ///
+    /// # Errors
+    /// The setting that cannot.
+    pub fn check(&self) -> Result<(), Wrong> {
+        self.engine.check().map_err(|wrong| wrong.below("engine"))?;
+        self.import.check().map_err(|wrong| wrong.below("import"))
+    }
 }
 
 /// How campaigns are worked on. The pace is not set here: it is the accounts'
 /// quotas, kept by the integration service.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields)]
 pub struct EngineConfig {
     /// Most accounts that the process works with at once, over all campaigns.
     pub max_workers: usize,
@@ -53,36 +62,34 @@ pub struct EngineConfig {
     pub reconcile_retry_ms: u64,
 }
 
-impl Default for EngineConfig {
-    fn default() -> Self {
-        Self {
-            max_workers: 256,
-            max_workers_per_campaign: 64,
-            tick_ms: 500,
-            acquire_wait_ms: 20_000,
-            lease_ttl_ms: 30_000,
-            patience_ms: 5_000,
-            fair_share_ms: 20_000,
-            owner_ttl_ms: 10_000,
-            reconcile_retry_ms: 5_000,
-        }
-    }
-}
-
 impl EngineConfig {
+    fn check(&self) -> Result<(), Wrong> {
+        Wrong::unless(self.max_workers > 0, "max_workers", "must be at least 1")?;
+        Wrong::unless(self.max_workers_per_campaign > 0, "max_workers_per_campaign", "must be at least 1")?;
+        Wrong::unless(self.tick_ms > 0, "tick_ms", "must be at least 1")?;
+        Wrong::unless(self.acquire_wait_ms <= 110_000, "acquire_wait_ms", "must be at most 110000")?;
+        Wrong::unless(
+            (1_000..=600_000).contains(&self.lease_ttl_ms),
+            "lease_ttl_ms",
+            "must lie between 1000 and 600000",
+        )?;
+        // Renewed at a third of it.
+        Wrong::unless(self.owner_ttl_ms >= 3, "owner_ttl_ms", "must be at least 3")
+    }
+
     /// [`EngineConfig::tick_ms`].
     pub fn tick(&self) -> Duration {
-        Duration::from_millis(self.tick_ms.max(1))
+        Duration::from_millis(self.tick_ms)
     }
 
     /// [`EngineConfig::acquire_wait_ms`].
     pub fn acquire_wait(&self) -> Duration {
-        Duration::from_millis(self.acquire_wait_ms.min(110_000))
+        Duration::from_millis(self.acquire_wait_ms)
     }
 
     /// [`EngineConfig::lease_ttl_ms`].
     pub fn lease_ttl(&self) -> Duration {
-        Duration::from_millis(self.lease_ttl_ms.clamp(1_000, 600_000))
+        Duration::from_millis(self.lease_ttl_ms)
     }
 
     /// [`EngineConfig::patience_ms`].
@@ -97,7 +104,7 @@ impl EngineConfig {
 
     /// [`EngineConfig::owner_ttl_ms`].
     pub fn owner_ttl(&self) -> Duration {
-        Duration::from_millis(self.owner_ttl_ms.max(3))
+        Duration::from_millis(self.owner_ttl_ms)
     }
 
     /// [`EngineConfig::reconcile_retry_ms`].
@@ -108,7 +115,7 @@ impl EngineConfig {
 
 /// What uploads may hold.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields)]
 pub struct ImportConfig {
     /// Most rows of one audience.
     pub max_rows: u64,
@@ -123,8 +130,11 @@ pub struct ImportConfig {
     pub staging_s: u64,
 }
 
-impl Default for ImportConfig {
-    fn default() -> Self {
-        Self { max_rows: 5_000_000, max_bytes: 4 << 30, kept_s: 24 * 60 * 60, batch: 500, staging_s: 600 }
+impl ImportConfig {
+    fn check(&self) -> Result<(), Wrong> {
+        Wrong::unless(self.max_rows > 0, "max_rows", "must be at least 1")?;
+        Wrong::unless(self.max_bytes > 0, "max_bytes", "must be at least 1")?;
+        Wrong::unless(self.batch > 0, "batch", "must be at least 1")?;
+        Wrong::unless(self.staging_s > 0, "staging_s", "must be at least 1")
     }
 }

@@ -59,6 +59,7 @@ pub async fn run(
     shutdown: Shutdown,
     ready: oneshot::Sender<Ready>,
 ) -> anyhow::Result<()> {
+    config.check()?;
     tgmesh_migrations::check(deps.db.conn(), Schema::Invite).await?;
     let integration = ServiceChannel::new(&addresses.integration, "integration", deps.issuer.clone())?;
     let parsing = ServiceChannel::new(&addresses.parsing, "parsing", deps.issuer.clone())?;

@@ -54,7 +54,7 @@ pub async fn run(
     shutdown: Shutdown,
     ready: oneshot::Sender<Ready>,
 ) -> anyhow::Result<()> {
-    config.engine.check()?;
+    config.check()?;
     tgmesh_migrations::check(deps.db.conn(), Schema::Parsing).await?;
     let channel = ServiceChannel::new(&integration_address, "integration", deps.issuer.clone())?;
     let running = Arc::new(Running::default());

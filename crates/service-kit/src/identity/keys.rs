@@ -67,6 +67,14 @@ impl SigningKey {
         Self::from_seed(issuer, &random_seed())
     }
 
+    /// Reads the seed, in base64, from a file.
+    ///
+    /// # Errors
+    /// When there is none, it cannot be read, or it holds no key.
+    pub fn load(issuer: &str, path: &Path) -> Result<Self, KeyError> {
+        Self::from_seed(issuer, &read_secret(path)?)
+    }
+
     /// Reads the seed, in base64, from a file; makes the file when there is none.
     ///
     /// # Errors
@@ -149,7 +157,7 @@ pub fn secret_file(path: &Path, make: impl FnOnce() -> Vec<u8>) -> Result<Vec<u8
     let error = |source| KeyError::File { path: path.display().to_string(), source };
     if !path.exists() {
         if let Some(dir) = path.parent() {
-            std::fs::create_dir_all(dir).map_err(error)?;
+            crate::files::private_folder(dir).map_err(error)?;
         }
         // Written aside and linked into place, so that no reader sees half a file
         // and the first of two writers wins.
@@ -169,6 +177,11 @@ pub fn secret_file(path: &Path, make: impl FnOnce() -> Vec<u8>) -> Result<Vec<u8
         }
         std::fs::remove_file(&aside).map_err(error)?;
     }
-    let text = std::fs::read_to_string(path).map_err(error)?;
+    read_secret(path)
+}
+
+fn read_secret(path: &Path) -> Result<Vec<u8>, KeyError> {
+    let text =
+        std::fs::read_to_string(path).map_err(|source| KeyError::File { path: path.display().to_string(), source })?;
     STANDARD.decode(text.trim()).map_err(|_| KeyError::Format(path.display().to_string()))
 }

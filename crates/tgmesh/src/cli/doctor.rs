@@ -235,7 +235,8 @@ async fn service(context: &Context, name: &str) -> Finding {
 
 /// The admin port, and the build behind it.
 async fn admin(context: &Context) -> Finding {
-    let address = read_ready(&context.config.data_dir).map_or(context.config.admin.listen, |served| served.admin);
+    let address = read_ready(&context.config.data_dir)
+        .map_or_else(|| context.config.admin.address(&SERVICES), |served| served.admin);
     let begun = context.clock.monotonic();
     let asked = tokio::time::timeout(PATIENCE, async {
         let mut stream = TcpStream::connect(address).await?;

@@ -35,12 +35,15 @@ pub(super) struct Stage {
 impl Stage {
     /// Starts everything in a folder of its own.
     pub(super) async fn set(policy: &Policy, rule: Option<Break>) -> anyhow::Result<Self> {
-        let folder = tempfile::Builder::new().prefix("tgmesh-demo-").tempdir()?;
+        let folder = tempfile::Builder::new()
+            .prefix("tgmesh-demo-")
+            .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700))
+            .tempdir()?;
         let clock = SystemClock::shared();
         let mut config = Config::load(None)?;
         let anywhere = "127.0.0.1:0".parse()?;
         config.data_dir = folder.path().to_owned();
-        config.admin.listen = anywhere;
+        config.admin.listen = Some(anywhere);
         config.emulator.control = anywhere;
         config.integration.server.listen = anywhere;
         config.parsing.server.listen = anywhere;

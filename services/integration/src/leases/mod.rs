@@ -38,25 +38,18 @@ pub const RIGHTS_FRESH: Duration = Duration::from_secs(10 * 60);
 
 /// How leases are given.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(deny_unknown_fields)]
 pub struct LeaseConfig {
     /// How long a lease lasts when the request does not say, in milliseconds.
-    /// Default 30 s.
     pub default_ttl_ms: u64,
     /// How often leases past their deadline are marked as expired, in
-    /// milliseconds. They are over at their deadline anyway. Default 1 s.
+    /// milliseconds. They are over at their deadline anyway.
     pub sweep_ms: u64,
     /// How often waiters look for what another replica freed, in milliseconds.
-    /// What this process frees wakes them at once. Default 1 s.
+    /// What this process frees wakes them at once.
     pub look_ms: u64,
-    /// Most callers that wait at once, per workspace. Default 10,000.
+    /// Most callers that wait at once, per workspace.
     pub max_waiters: usize,
-}
-
-impl Default for LeaseConfig {
-    fn default() -> Self {
-        Self { default_ttl_ms: 30_000, sweep_ms: 1_000, look_ms: 1_000, max_waiters: 10_000 }
-    }
 }
 
 /// What a holder shows: the lease, and its fencing token.

@@ -30,7 +30,7 @@ impl Range {
 /// Limits on invites. `None` is not limited at this level; the configuration
 /// writes it `"off"`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(deny_unknown_fields)]
 pub struct InviteLimits {
     /// Invites of one account in a calendar day. Default 30.
     #[serde(deserialize_with = "or_off")]
@@ -72,7 +72,7 @@ impl Default for InviteLimits {
 
 /// Limits on messages to strangers.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(deny_unknown_fields)]
 pub struct MessageLimits {
     /// Messages of one account in a calendar day. Default 40.
     #[serde(deserialize_with = "or_off")]
@@ -90,7 +90,7 @@ impl Default for MessageLimits {
 
 /// Limits of one level.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(deny_unknown_fields)]
 pub struct Limits {
     /// Invites.
     pub invite: InviteLimits,
@@ -308,17 +308,31 @@ fn some<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Range>, D::
 
 /// A number, or `"off"`: a configuration file has no word for "none".
 pub(super) fn or_off<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Value {
-        Number(u32),
-        Word(String),
+    struct OrOff;
+
+    impl serde::de::Visitor<'_> for OrOff {
+        type Value = Option<u32>;
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("a whole number, 0 or more, or \"off\"")
+        }
+
+        fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<Self::Value, E> {
+            let fits = u32::try_from(number);
+            fits.map(Some).map_err(|_| E::invalid_value(serde::de::Unexpected::Unsigned(number), &self))
+        }
+
+        fn visit_i64<E: serde::de::Error>(self, number: i64) -> Result<Self::Value, E> {
+            let fits = u64::try_from(number).map_err(|_| E::invalid_value(serde::de::Unexpected::Signed(number), &self));
+            self.visit_u64(fits?)
+        }
+
+        fn visit_str<E: serde::de::Error>(self, word: &str) -> Result<Self::Value, E> {
+            if word == "off" { Ok(None) } else { Err(E::invalid_value(serde::de::Unexpected::Str(word), &self)) }
+        }
     }
-    match Value::deserialize(deserializer)? {
-        Value::Number(number) => Ok(Some(number)),
-        Value::Word(word) if word == "off" => Ok(None),
-        Value::Word(word) => Err(serde::de::Error::custom(format!("\"{word}\" is neither a number nor \"off\""))),
-    }
+
+    deserializer.deserialize_any(OrOff)
 }
 
 #[cfg(test)]
@@ -369,16 +383,23 @@ mod tests {
     }
 
     #[test]
-    fn configuration_overrides_single_fields_and_refuses_unknown_ones() {
-        let text = r#"{"invite": {"per_day": "off", "per_hour": 4, "interval": {"shortest_ms": 1, "longest_ms": 2}}}"#;
-        let limits: Limits = serde_json::from_str(text).unwrap();
-        assert_eq!((limits.invite.per_day, limits.invite.per_hour), (None, Some(4)));
-        assert_eq!(limits.invite.per_day_and_chat, Some(15), "left at its default");
-        assert_eq!(limits.invite.interval.unwrap().longest, Duration::from_millis(2));
-        assert!(serde_json::from_str::<Limits>(r#"{"invite": {"per_week": 1}}"#).is_err());
-        assert!(serde_json::from_str::<Limits>(r#"{"join_chat_per_day": "many"}"#).is_err());
-        let backwards = r#"{"invite": {"interval": {"shortest_ms": 2, "longest_ms": 1}}}"#;
-        assert!(serde_json::from_str::<Limits>(backwards).is_err());
+    fn configuration_says_every_field_and_no_other() {
+        let read = |text: &str| serde_json::from_str::<InviteLimits>(text);
+        let text = r#"{"per_day": "off", "per_day_and_chat": 15, "total_per_chat": 200, "per_hour": 4,
+            "interval": {"shortest_ms": 1, "longest_ms": 2}, "pause_after": 3, "pause_ms": 5}"#;
+        let limits = read(text).unwrap();
+        assert_eq!((limits.per_day, limits.per_day_and_chat, limits.per_hour), (None, Some(15), Some(4)));
+        assert_eq!(limits.interval.unwrap().longest, Duration::from_millis(2));
+        for (from, to, why) in [
+            (r#""per_hour": 4,"#, "", "missing field `per_hour`"),
+            ("per_hour", "per_week", "unknown field"),
+            ("\"off\"", "\"many\"", "expected a whole number, 0 or more, or \"off\""),
+            ("\"off\"", "-3", "expected a whole number, 0 or more, or \"off\""),
+            (r#""longest_ms": 2"#, r#""longest_ms": 0"#, ""),
+        ] {
+            let error = read(&text.replace(from, to)).expect_err(to).to_string();
+            assert!(error.contains(why), "{error}");
+        }
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub struct Speed {
 
 /// How fast reads follow one another, by profile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(deny_unknown_fields)]
 pub struct SpeedConfig {
     /// Default 2.0 s, 3.0 s for full profiles, 20 a minute.
     pub safe: Speed,

@@ -278,7 +278,7 @@ fn rooms(
         clock: clock.clone(),
         tokens: tokens.clone(),
         shutdown: shutdown.clone(),
-        config: LeaseConfig::default(),
+        config: LeaseConfig { default_ttl_ms: 30_000, sweep_ms: 1_000, look_ms: 1_000, max_waiters: 10_000 },
     });
     let quotas = Quotas::sql(QuotaParts {
         db: db.clone(),

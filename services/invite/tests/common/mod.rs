@@ -114,9 +114,18 @@ pub fn config() -> Config {
             patience_ms: 200,
             owner_ttl_ms: 600,
             reconcile_retry_ms: 50,
-            ..EngineConfig::default()
+            max_workers: 256,
+            max_workers_per_campaign: 64,
+            lease_ttl_ms: 30_000,
+            fair_share_ms: 20_000,
         },
-        import: ImportConfig::default(),
+        import: ImportConfig {
+            max_rows: 5_000_000,
+            max_bytes: 4 << 30,
+            kept_s: 24 * 60 * 60,
+            batch: 500,
+            staging_s: 600,
+        },
     }
 }
 

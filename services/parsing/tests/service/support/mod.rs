@@ -107,7 +107,13 @@ impl World {
     pub async fn start_with(&self, claim_ttl_s: u64) -> anyhow::Result<Running> {
         let config = Config {
             server: server_config(),
-            engine: EngineConfig { claim_ttl_s, lease_wait_s: 1, ..EngineConfig::default() },
+            engine: EngineConfig {
+                claim_ttl_s,
+                lease_wait_s: 1,
+                lease_ttl_s: 15,
+                batch_timeout_s: 120,
+                max_running_tasks: 200,
+            },
         };
         let deps = Dependencies {
             db: self.db.clone(),
