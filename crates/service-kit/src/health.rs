@@ -1,6 +1,10 @@
 //! Health: `""` is the process (liveness); `ready` and each service are its
 //! dependencies and whether it is draining (readiness).
 //!
+//! What a service cannot do its work without is its dependency: its database,
+//! and the service that makes its Telegram calls. Liveness knows nothing of them:
+//! nothing is restarted because something else is away.
+//!
 //! A dependency must fail three looks in a row before readiness goes: one slow
 //! answer must not take a replica out. It comes back with the first good look.
 
@@ -10,6 +14,8 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tonic_health::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+use tonic_health::pb::{HealthCheckRequest, health_check_response};
 use tonic_health::server::HealthReporter;
 
 use crate::clock::SharedClock;
@@ -59,6 +65,24 @@ impl Dependency {
         })
     }
 
+    /// Another service, at `http://HOST:PORT`: it must be ready itself.
+    ///
+    /// # Errors
+    /// When the address is no such URL.
+    pub fn service(name: &str, address: &str) -> anyhow::Result<Self> {
+        let client = HealthClient::new(crate::client::bare_channel(address)?);
+        let place = address.split_once("://").map_or(address, |(_, place)| place);
+        Ok(Self::new(format!("{name} at {place}"), move || {
+            let mut client = client.clone();
+            async move {
+                let request = HealthCheckRequest { service: "ready".to_owned() };
+                let answer = client.check(request).await.map_err(|status| status.message().to_owned())?;
+                let ready = answer.get_ref().status() == health_check_response::ServingStatus::Serving;
+                if ready { Ok(()) } else { Err("it is not ready".to_owned()) }
+            }
+        }))
+    }
+
     /// Looks once.
     ///
     /// # Errors
@@ -102,7 +126,10 @@ impl Monitor {
                     Ok(()) => *failures = 0,
                     Err(reason) => {
                         *failures += 1;
-                        tracing::warn!(dependency = dependency.name, reason, "dependency fails");
+                        // Once: an outage would fill the log.
+                        if *failures == 1 {
+                            tracing::warn!(dependency = dependency.name, reason, "dependency fails");
+                        }
                         failing.push((dependency.name.clone(), reason));
                     }
                 }

@@ -74,6 +74,7 @@ pub async fn run(
     let bound = Server::new("invite", server, verifier, deps.clock.clone())
         .mount(service)
         .depends_on(Dependency::database(&deps.db))
+        .depends_on(Dependency::service("integration", &addresses.integration)?)
         .bind()
         .await?;
 

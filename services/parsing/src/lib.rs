@@ -66,6 +66,7 @@ pub async fn run(
     let server = Server::new("parsing", config.server, verifier, deps.clock.clone())
         .mount(service)
         .depends_on(Dependency::database(&deps.db))
+        .depends_on(Dependency::service("integration", &integration_address)?)
         .bind()
         .await?;
     // Nobody may want to know.
