@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use service_kit::invariants::LEASE_2;
 use tgmesh_proto::lease::v1::Purpose;
 use uuid::Uuid;
 
@@ -40,6 +41,8 @@ struct Entry {
     /// store that was under way meanwhile says.
     ended: i64,
     held: Option<(Verified, Duration)>,
+    /// The token of the last request that was handed over.
+    on_the_wire: i64,
 }
 
 /// The leases held now, by account. Deadlines are kept on the monotonic clock,
@@ -109,14 +112,24 @@ impl Registry {
         (held.lease_id == key.lease_id && held.token == key.token && now < *deadline).then(|| held.clone())
     }
 
-    /// Whether a lease is still held at `now` on the monotonic clock.
+    /// Whether a lease is still held at `now` on the monotonic clock. If it is, a
+    /// request under it is handed over.
     pub(super) fn is_valid(&self, lease: &Verified, now: Duration) -> bool {
-        self.lock().accounts.get(&lease.account_id).is_some_and(|entry| {
-            lease.token >= entry.highest
-                && entry.held.as_ref().is_some_and(|(held, deadline)| {
-                    held.lease_id == lease.lease_id && held.token == lease.token && now < *deadline
-                })
-        })
+        let mut known = self.lock();
+        let Some(entry) = known.accounts.get_mut(&lease.account_id) else { return false };
+        let valid = lease.token >= entry.highest
+            && entry.held.as_ref().is_some_and(|(held, deadline)| {
+                held.lease_id == lease.lease_id && held.token == lease.token && now < *deadline
+            });
+        // Whatever the lines above come to be: nothing is sent under an older token.
+        valid
+            && LEASE_2.check(lease.token >= entry.on_the_wire, || {
+                format!("account {}: token {} after {}", lease.account_id, lease.token, entry.on_the_wire)
+            })
+            && {
+                entry.on_the_wire = lease.token;
+                true
+            }
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {
@@ -191,6 +204,20 @@ mod tests {
         let next = registry.register(&lease(2), secs(10)).unwrap();
         registry.end(held.account_id, 1);
         assert!(registry.is_valid(&next, secs(1)), "the end of an older one");
+    }
+
+    #[test]
+    fn nothing_is_sent_under_an_older_token_and_it_would_be_noticed() {
+        let registry = Registry::default();
+        let old = registry.register(&lease(1), secs(10)).unwrap();
+        let new = registry.register(&lease(2), secs(10)).unwrap();
+        assert!(registry.is_valid(&new, secs(1)) && !registry.is_valid(&old, secs(1)));
+        assert_eq!(LEASE_2.count(), 0);
+        // As if the check before it had been lost.
+        let entry = Entry { on_the_wire: 2, held: Some((old.clone(), secs(10))), ..Entry::default() };
+        registry.lock().accounts.insert(old.account_id, entry);
+        assert!(!registry.is_valid(&old, secs(1)));
+        assert_eq!(LEASE_2.count(), 1);
     }
 
     #[test]

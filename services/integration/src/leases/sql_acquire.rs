@@ -4,10 +4,12 @@ use std::collections::HashSet;
 
 use sea_orm::sea_query::{Expr, ExprTrait as _, LockBehavior, LockType, Query, SelectStatement};
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait as _, ConnectionTrait as _, DbErr, EntityTrait, Order, QueryFilter, RuntimeErr,
+    ActiveValue::Set, ColumnTrait as _, ConnectionTrait as _, DbErr, EntityTrait, Order, QueryFilter, QueryOrder as _,
+    RuntimeErr,
 };
 use service_kit::clock::new_id;
 use service_kit::db::{Tx, is_unique_violation};
+use service_kit::invariants::LEASE_1;
 use service_kit::requests::{Claim, Slot as Answer};
 use service_kit::{Identity, Time};
 use tgmesh_proto::ErrorReason;
@@ -226,6 +228,17 @@ impl SqlLeaseStore {
             revision: revision::next(&**tx, TABLE).await?,
         };
         lease::Entity::insert(insertable(&row)).exec_without_returning(&**tx).await?;
+        // The index forbids it; this is how anybody would learn that it does not.
+        let before = lease::Entity::find()
+            .filter(lease::Column::AccountId.eq(account_id))
+            .filter(lease::Column::Id.ne(row.id))
+            .order_by_desc(lease::Column::Id)
+            .one(&**tx)
+            .await?;
+        if let Some(before) = before {
+            let over = before.state != i32::from(State::Active) || before.expire_at <= now.millis();
+            LEASE_1.check(over, || format!("account {account_id}: lease {} was taken beside {}", row.id, before.id));
+        }
         use_slots(&**tx, account_id, now).await?;
         let mut lease = super::sql::from_row(row, now);
         lease.budget = found.uses;

@@ -75,13 +75,10 @@ pub async fn record(app: &App, attempt: &Attempt, verdict: &Verdict, by: By) -> 
         tx.commit().await?;
         app.poke.poke();
     } else {
-        tracing::error!(
-            invariant = service_kit::invariants::WORK_1.name,
-            target_id = %attempt.target.id,
-            attempt_id = %attempt.id,
-            ?verdict,
-            "an answer came after its target had gone on"
-        );
+        service_kit::invariants::WORK_1.broken(format_args!(
+            "an answer came after its target had gone on: target {}, attempt {}, {verdict:?}",
+            attempt.target.id, attempt.id
+        ));
     }
     Ok(written)
 }

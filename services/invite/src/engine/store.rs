@@ -325,10 +325,8 @@ pub async fn settle_unaddressable(app: &App, campaign_id: Uuid, accounts: &[Uuid
 /// Says so when counters and rows differ.
 async fn check(conn: &impl ConnectionTrait, campaign_id: Uuid) -> Result<(), DbErr> {
     let drift = drift(conn, campaign_id).await?;
-    if !drift.is_empty() {
-        let invariant = service_kit::invariants::COUNT_1.name;
-        tracing::error!(invariant, %campaign_id, ?drift, "counters differ from the rows");
-    }
+    service_kit::invariants::COUNT_1
+        .check(drift.is_empty(), || format!("counters of campaign {campaign_id} differ from the rows: {drift:?}"));
     Ok(())
 }
 

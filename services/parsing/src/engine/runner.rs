@@ -139,7 +139,9 @@ impl Runner {
         match rows {
             Ok((kept, left_out))
                 if (i64::try_from(kept), i64::try_from(left_out)) == (Ok(counted.0), Ok(counted.1)) => {}
-            Ok(rows) => tracing::error!(invariant = PARSE_1.name, ?rows, ?counted, "counters differ from the rows"),
+            Ok(rows) => {
+                PARSE_1.broken(format_args!("task {}: {counted:?} are counted, and {rows:?} are rows", task.id));
+            }
             // Only a look: the next task will tell.
             Err(error) => tracing::warn!(%error, "counters were not compared with the rows"),
         }
