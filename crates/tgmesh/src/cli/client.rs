@@ -112,7 +112,11 @@ fn token_source(context: &Context, connect: &Connect) -> Result<Arc<dyn TokenSou
     if config.profile != Profile::Embedded {
         return Err(Failure::forbidden("there is no access token").advice(format!("put one into {TOKEN}")));
     }
-    let mut user = LocalUser::load_or_create(&config.data_dir, &context.clock)?;
+    let folder = config.data_dir.display();
+    let Some(mut user) = LocalUser::load(&config.data_dir)? else {
+        return Err(Failure::forbidden(format!("nothing was ever served in the data folder {folder}"))
+            .advice(format!("name the folder of the running services with --data-dir, or put a token into {TOKEN}")));
+    };
     user.workspace_id = connect.workspace.unwrap_or(user.workspace_id);
     user.user_id = connect.user.unwrap_or(user.user_id);
     // Whoever can read the data folder operates the deployment.
