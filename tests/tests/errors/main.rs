@@ -87,7 +87,7 @@ phone = '+49 30 8000 0075'
 ";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_reason_can_be_provoked() -> anyhow::Result<()> {
+async fn long_every_reason_can_be_provoked() -> anyhow::Result<()> {
     let world = World::start_with(common::UNLIMITED, DEMANDING).await?;
     let mut rows = Rows::default();
     let result = accounts::provoke(&world, &mut rows).await;

@@ -1,6 +1,7 @@
 //! Secrets are planted as canaries; after a full run at trace level none of them may stand in the log, in an error that
 //! was answered, or in a file, in any form.
 
+mod cli;
 #[path = "../common/mod.rs"]
 mod common;
 mod needles;
@@ -12,11 +13,15 @@ use anyhow::Context as _;
 use base64::Engine as _;
 use common::play::{CHAT, telethon};
 use common::{UNLIMITED, World, phone};
-use needles::Canary;
+use needles::{Canary, Needles};
+use sea_orm::{ConnectionTrait as _, DbBackend, Statement};
 use service_kit::identity::USERS;
+use service_kit::sealing::Sealer;
 use service_kit::telemetry::{LogConfig, LogFormat, install_to};
+use tgmesh_proto::Caller;
 use tgmesh_proto::integration::v1 as integration;
 use tonic::Status;
+use uuid::Uuid;
 
 const API_HASH: &str = "5ec2e7a91c0ffee0badc0de5ec2e7a91";
 const TWO_STEPS: &str = "correct horse, canary & staple";
@@ -57,7 +62,12 @@ fn files(folder: &Path, found: &mut Vec<(String, Vec<u8>)>) -> anyhow::Result<()
                 files(&path, found)?;
             }
         } else {
-            found.push((path.display().to_string(), std::fs::read(&path)?));
+            match std::fs::read(&path) {
+                Ok(bytes) => found.push((path.display().to_string(), bytes)),
+                // The last to close a database takes its log away.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error).with_context(|| path.display().to_string()),
+            }
         }
     }
     Ok(())
@@ -65,15 +75,11 @@ fn files(folder: &Path, found: &mut Vec<(String, Vec<u8>)>) -> anyhow::Result<()
 
 /// Where canaries stand.
 fn search(canaries: &[Canary], places: &[(String, Vec<u8>)]) -> Vec<String> {
-    let mut leaks = Vec::new();
-    for canary in canaries {
-        for (place, text) in places {
-            for form in canary.found_in(text) {
-                leaks.push(format!("{} in {place}, {form}", canary.name));
-            }
-        }
-    }
-    leaks
+    let needles = Needles::of(canaries);
+    let leaks = |(place, text): &(String, Vec<u8>)| -> Vec<String> {
+        needles.found_in(text).iter().map(|(name, form)| format!("{name} in {place}, {form}")).collect()
+    };
+    places.iter().flat_map(leaks).collect()
 }
 
 /// A login with a code and a password, entered wrong and right; what was typed, and the errors.
@@ -84,8 +90,9 @@ async fn log_in(world: &World, user: i64, errors: &mut String) -> anyhow::Result
     let wrong: String = code.chars().map(|digit| if digit == '9' { '0' } else { '9' }).collect();
     for code in [wrong, code.clone()] {
         let request = integration::SubmitLoginCodeRequest { request_id: world.id(), login_id: login.id.clone(), code };
-        if let Err(status) = world.integration(owner).submit_login_code(request).await {
-            errors.push_str(&readable(&status));
+        match world.integration(owner).submit_login_code(request).await {
+            Ok(answer) => errors.push_str(&format!("{answer:?}")),
+            Err(status) => errors.push_str(&readable(&status)),
         }
     }
     for password in [WRONG, TWO_STEPS] {
@@ -96,6 +103,7 @@ async fn log_in(world: &World, user: i64, errors: &mut String) -> anyhow::Result
         };
         match world.integration(owner).submit_login_password(request).await {
             Ok(answer) => {
+                errors.push_str(&format!("{answer:?}"));
                 let login = answer.into_inner().login.context("no login")?;
                 assert_eq!(login.state(), integration::login::State::Completed);
             }
@@ -115,8 +123,30 @@ async fn show_qr(world: &World) -> anyhow::Result<String> {
     Ok(code.link.split_once("token=").context("no token")?.1.to_owned())
 }
 
+/// The keys that the deployment keeps sealed: canaries that it has made itself.
+async fn made_keys(data: &Path, sealing: &[u8]) -> anyhow::Result<Vec<Canary>> {
+    let sealer = Sealer::new(&[sealing.to_vec()])?;
+    let file = data.join("integration.db");
+    let database = sea_orm::Database::connect(format!("sqlite://{}?mode=ro", file.display())).await?;
+    let mut found = Vec::new();
+    for (kind, name, query) in [
+        ("session", "an account's key", "SELECT account_id, sealed FROM sessions"),
+        ("login", "a login's key", "SELECT id, sealed FROM logins WHERE sealed IS NOT NULL"),
+    ] {
+        for row in database.query_all_raw(Statement::from_string(DbBackend::Sqlite, query)).await? {
+            let (id, sealed) = (row.try_get_by_index::<Uuid>(0)?, row.try_get_by_index::<Vec<u8>>(1)?);
+            let plain = sealer.open(&format!("{kind}:{id}"), &sealed)?;
+            for part in [&plain[16..48], &plain[128..160], &plain[200..232]] {
+                found.push(Canary::new(name, part));
+            }
+        }
+    }
+    database.close().await?;
+    Ok(found)
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn no_secret_leaves_its_place() -> anyhow::Result<()> {
+async fn long_no_secret_leaves_its_place() -> anyhow::Result<()> {
     let log = Log::default();
     let writer = log.clone();
     let config = LogConfig { filter: "trace".to_owned(), format: LogFormat::Json };
@@ -125,10 +155,12 @@ async fn no_secret_leaves_its_place() -> anyhow::Result<()> {
 
     let sealing = service_kit::identity::random_seed();
     let sealing_text = base64::engine::general_purpose::STANDARD.encode(&sealing);
-    let scenario = format!(
-        "\n[[user]]\nid = 71\nphone = '{}'\nfirst_name = 'Canary'\npassword = '{TWO_STEPS}'\npassword_hint = 'none'\n",
-        phone(71)
-    );
+    let scenario: String = (71..74)
+        .map(|id| {
+            let phone = phone(id);
+            format!("\n[[user]]\nid = {id}\nphone = '{phone}'\nfirst_name = 'Canary {id}'\npassword = '{TWO_STEPS}'\n")
+        })
+        .collect();
     let settings = format!("{UNLIMITED}[sealing]\nkeys = ['{sealing_text}']\n");
     let world = World::start_as_outside(&settings, &scenario, API_HASH).await?;
     let mut errors = String::new();
@@ -172,13 +204,23 @@ async fn no_secret_leaves_its_place() -> anyhow::Result<()> {
     world.start_campaign(world.owner, &campaign).await?;
     world.until_done(world.owner, &campaign).await?;
 
-    // All tokens begin alike, whoever signed them; and none of ours may be found by its signature.
-    let token = world.token(tgmesh_proto::Caller::User, world.owner, "integration");
-    canaries.push(Canary::new("a token's head", &token.as_bytes()[..30]));
-    canaries.push(Canary::new("a token's signature", token.rsplit('.').next().context("no signature")?.as_bytes()));
+    let printed = tokio::task::block_in_place(|| cli::outputs(&world, [72, 73], 62))?;
+    canaries.extend(printed.canaries);
+
+    // All tokens of one key begin alike; and none of ours may be found by its signature.
+    for caller in [Caller::User, Caller::Operator, Caller::Invite, Caller::Parsing] {
+        let token = world.token(caller, world.owner, "integration");
+        canaries.push(Canary::new("a token's head", &token.as_bytes()[..30]));
+        canaries.push(Canary::new("a token's signature", token.rsplit('.').next().context("no signature")?.as_bytes()));
+    }
+    // Keys that were made with Telegram, in logins that are over and in one that is not.
+    let keys = made_keys(&world.config.data_dir, &sealing).await?;
+    assert!(keys.len() >= 6, "only {} keys are kept", keys.len());
+    canaries.extend(keys);
 
     let data = world.config.data_dir.clone();
-    let mut places = vec![("an answered error".to_owned(), errors.clone().into_bytes())];
+    let mut places = vec![("an answer".to_owned(), errors.clone().into_bytes())];
+    places.extend(printed.places);
     // While everything runs, so that the write-ahead logs are there; and again after the end.
     files(&data, &mut places)?;
     assert!(places.iter().any(|(name, _)| name.ends_with(".db-wal")), "no write-ahead log was searched");
@@ -193,15 +235,24 @@ async fn no_secret_leaves_its_place() -> anyhow::Result<()> {
     places.push(("the log".to_owned(), text));
     assert_eq!(search(&canaries, &places), Vec::<String>::new());
 
-    // The same search convicts: a leak of each, on purpose.
-    for (name, leak) in [("the password", TWO_STEPS.to_owned()), ("the session's key", format!("{:?}", &key[100..132]))]
-    {
-        tracing::debug!(leak, "leaked on purpose");
-        let leaks = search(&canaries, &[("the log".to_owned(), log.text())]);
-        assert!(
-            leaks.iter().any(|found| found.starts_with(name)),
-            "{name} was leaked on purpose and not found: {leaks:?}"
-        );
+    // The same search convicts: each canary in each form, in the log and in a database.
+    for canary in &canaries {
+        for (form, leak) in canary.forms() {
+            let line = [b"{\"field\":\"", leak, b"\"}"].concat();
+            let leaks = search(std::slice::from_ref(canary), &[("a line".to_owned(), line)]);
+            assert!(!leaks.is_empty(), "{} is not found in the form {form}", canary.name);
+        }
+    }
+    tracing::debug!(leak = TWO_STEPS, key = format!("{:?}", &key[100..132]), "leaked on purpose");
+    let database = sea_orm::Database::connect(format!("sqlite://{}", data.join("parsing.db").display())).await?;
+    database.execute_unprepared("CREATE TABLE leak (text TEXT)").await?;
+    database.execute_unprepared(&format!("INSERT INTO leak VALUES ('{sealing_text}')")).await?;
+    database.close().await?;
+    let mut places = vec![("the log".to_owned(), log.text())];
+    files(&data, &mut places)?;
+    let leaks = search(&canaries, &places);
+    for leak in ["the password in the log", "the session's key in the log", "the sealing key's text in "] {
+        assert!(leaks.iter().any(|found| found.starts_with(leak)), "{leak} is not noticed: {leaks:?}");
     }
     drop(folder);
     Ok(())

@@ -1,5 +1,6 @@
 //! The forms in which a secret may leak, and looking for them.
 
+use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write as _;
 
 use base64::Engine as _;
@@ -54,11 +55,56 @@ impl Canary {
         Self { name, forms, short: secret.len() < 8 }
     }
 
+    /// All forms, with their names.
+    pub fn forms(&self) -> impl Iterator<Item = (&'static str, &[u8])> {
+        self.forms.iter().map(|(name, form)| (*name, form.as_slice()))
+    }
+
     /// The forms in which it stands in `text`.
     pub fn found_in(&self, text: &[u8]) -> Vec<&'static str> {
-        let stands = |form: &[u8]| positions(text, form).any(|at| !self.short || alone(text, at, form.len()));
-        let mut found: Vec<&str> = self.forms.iter().filter(|(_, form)| stands(form)).map(|(name, _)| *name).collect();
-        found.dedup();
+        Needles::of(std::slice::from_ref(self)).found_in(text).into_iter().map(|(_, form)| form).collect()
+    }
+}
+
+/// All forms of many canaries, looked for in one pass.
+#[derive(Debug)]
+pub struct Needles<'a> {
+    canaries: &'a [Canary],
+    /// Whether a form begins with these two bytes: most places in a text are passed by this alone.
+    begins: Vec<bool>,
+    /// Canary and form, by the first four bytes.
+    forms: HashMap<[u8; 4], Vec<(usize, usize)>>,
+}
+
+impl<'a> Needles<'a> {
+    /// For these.
+    pub fn of(canaries: &'a [Canary]) -> Self {
+        let (mut begins, mut forms) = (vec![false; 1 << 16], HashMap::<_, Vec<_>>::new());
+        for (number, canary) in canaries.iter().enumerate() {
+            for (at, (_, form)) in canary.forms.iter().enumerate() {
+                let head: [u8; 4] = form[..4].try_into().expect("secrets are longer than that");
+                begins[usize::from(u16::from_be_bytes([head[0], head[1]]))] = true;
+                forms.entry(head).or_default().push((number, at));
+            }
+        }
+        Self { canaries, begins, forms }
+    }
+
+    /// Canaries that stand in `text`, each with its forms.
+    pub fn found_in(&self, text: &[u8]) -> BTreeSet<(&'static str, &'static str)> {
+        let mut found = BTreeSet::new();
+        for (at, head) in text.windows(4).enumerate() {
+            if !self.begins[usize::from(u16::from_be_bytes([head[0], head[1]]))] {
+                continue;
+            }
+            for (number, form) in self.forms.get(head).into_iter().flatten() {
+                let canary = &self.canaries[*number];
+                let (name, form) = &canary.forms[*form];
+                if text[at..].starts_with(form) && (!canary.short || alone(text, at, form.len())) {
+                    found.insert((canary.name, *name));
+                }
+            }
+        }
         found
     }
 }
@@ -68,11 +114,6 @@ fn join(bytes: &[u8], one: impl Fn(&u8) -> String) -> String {
         let _ = write!(text, "{}", one(byte));
         text
     })
-}
-
-fn positions<'a>(text: &'a [u8], form: &'a [u8]) -> impl Iterator<Item = usize> + 'a {
-    let first = form[0];
-    (0..text.len().saturating_sub(form.len() - 1)).filter(move |at| text[*at] == first && text[*at..].starts_with(form))
 }
 
 /// Five digits are part of many numbers.
