@@ -58,19 +58,13 @@ pub async fn run(
     let limit = config.server.max_message_bytes;
     let bound = Server::new("integration", config.server, verifier, deps.clock.clone())
         .depends_on(Dependency::database(&deps.db))
-        .mount(
-            IntegrationServiceServer::new(IntegrationGrpc { core: core.clone() })
-                .max_decoding_message_size(limit),
-        )
+        .mount(IntegrationServiceServer::new(IntegrationGrpc { core: core.clone() }).max_decoding_message_size(limit))
         .mount(
             LeaseServiceServer::new(LeaseGrpc::new(core.leases.clone(), deps.clock.clone()))
                 .max_decoding_message_size(limit),
         )
         .mount(QuotaServiceServer::new(QuotaGrpc::new(core.quotas.clone())).max_decoding_message_size(limit))
-        .mount(
-            TelegramServiceServer::new(TelegramGrpc { core: core.clone() })
-                .max_decoding_message_size(limit),
-        )
+        .mount(TelegramServiceServer::new(TelegramGrpc { core: core.clone() }).max_decoding_message_size(limit))
         .bind()
         .await?;
 
