@@ -1,5 +1,7 @@
 //! Kills during logins and imports, on both stores.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, ensure};
 use tgmesh_proto::integration::v1::login::State;
 
@@ -71,6 +73,27 @@ fn a_step_of_a_login_whose_answer_was_lost_is_made_again() {
 #[test]
 fn long_a_step_of_a_login_whose_answer_was_lost_is_made_again_on_postgresql() {
     run(on_postgresql(login_settings()), answer_lost);
+}
+
+/// The very request whose answer was lost is answered when it is repeated: what a dead process began is taken over
+/// long before the call's deadline.
+async fn repeated(stage: &mut Stage) -> anyhow::Result<()> {
+    for (id, window) in [(FIRST_ACCOUNT, Window::WireAfter), (FIRST_ACCOUNT + 1, Window::WireBefore)] {
+        let login = login::begin(stage, id).await?;
+        let request = login::code(stage, id, &login).await?;
+        login::hold(stage, "auth.signIn", window).await?;
+        login::killed_on_the_wire(stage, window, login::enter_later(stage, &request)?).await?;
+        let again = tokio::time::timeout(Duration::from_secs(30), login::enter(stage, &request));
+        let again = again.await.context("a dead process's claim was waited for")??;
+        ensure!(again.state() == State::Completed, "{again:?}");
+        ensure!(login::enter(stage, &request).await? == again, "a repeat was answered otherwise");
+    }
+    login::nothing_is_left(stage, 2).await
+}
+
+#[test]
+fn a_step_of_a_login_whose_answer_was_lost_is_repeated() {
+    run(login_settings(), repeated);
 }
 
 /// The process dies inside each transaction of a step, which leaves nothing of it.
