@@ -7,8 +7,14 @@ use clap::Parser as _;
 use tgmesh::cli::{Cli, Failure};
 
 fn main() -> ExitCode {
-    // A mistake in the command line ends here, with the usage and exit code 2.
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        // A mistake in the command line ends here, with the usage and exit code 2; so does --help, with 0.
+        Err(error) if error.use_stderr() && std::env::args().any(|argument| argument == "--json") => {
+            return Failure::of_usage(&error).tell(true);
+        }
+        Err(error) => error.exit(),
+    };
     let json = cli.json();
 
     let ended = match tokio::runtime::Runtime::new() {

@@ -70,6 +70,12 @@ impl Folder {
         Ok((output.status.code(), String::from_utf8(output.stderr)?))
     }
 
+    /// The same for a caller who has a token: nothing was served in this folder.
+    fn fails_with_token(&self, arguments: &[&str]) -> anyhow::Result<(Option<i32>, String)> {
+        let output = self.command(arguments).env("TGMESH_TOKEN", "any").output()?;
+        Ok((output.status.code(), String::from_utf8(output.stderr)?))
+    }
+
     /// What a command that succeeds prints.
     fn text(&self, arguments: &[&str]) -> anyhow::Result<String> {
         let output = self.run(arguments)?;
@@ -143,7 +149,7 @@ fn mistakes_in_the_command_line_end_with_2() -> anyhow::Result<()> {
         &["emulator", "--port", "2"],
         &["parse", "show", "no-id"],
     ] {
-        let (code, said) = folder.fails(arguments)?;
+        let (code, said) = folder.fails_with_token(arguments)?;
         assert_eq!(code, Some(2), "{arguments:?}: {said}");
         assert!(!said.is_empty(), "{arguments:?}");
     }
@@ -197,11 +203,11 @@ fn a_doctor_finds_nothing_where_nothing_runs() -> anyhow::Result<()> {
 #[test]
 fn a_service_that_cannot_be_reached_is_named_and_ends_with_69() -> anyhow::Result<()> {
     let folder = Folder::new()?;
-    let (code, said) = folder.fails(&["campaign", "list"])?;
+    let (code, said) = folder.fails_with_token(&["campaign", "list"])?;
     assert_eq!(code, Some(69), "{said}");
     assert!(said.contains("the invite service at http://127.0.0.1:1 cannot be reached"), "{said}");
 
-    let (code, said) = folder.fails(&["campaign", "list", "--json"])?;
+    let (code, said) = folder.fails_with_token(&["campaign", "list", "--json"])?;
     assert_eq!(code, Some(69));
     let error: Value = serde_json::from_str(&said)?;
     assert!(error["error"]["advice"].is_string(), "{said}");
@@ -209,6 +215,35 @@ fn a_service_that_cannot_be_reached_is_named_and_ends_with_69() -> anyhow::Resul
     let (code, said) = folder.fails(&["healthcheck", "--address", "127.0.0.1:1"])?;
     assert_eq!(code, Some(1), "{said}");
     Ok(())
+}
+
+#[tokio::test]
+async fn a_watch_outlives_the_process_that_it_watches() -> anyhow::Result<()> {
+    let folder = Folder::new()?;
+    let mut serve = folder.serve().await?;
+    let (folder, mut watch) = tokio::task::spawn_blocking(move || {
+        folder.log_in("+49 30 9000 0101", None)?;
+        folder.text(&["parse", "start", "@rust_berlin", "--speed", "safe"])?;
+        let mut watch = folder.command(&["parse", "watch", "last"]);
+        let mut watch = watch.stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
+        let mut said = BufReader::new(watch.stderr.take().context("it says")?);
+        said.read_line(&mut String::new())?;
+        anyhow::Ok((folder, (watch, said)))
+    })
+    .await??;
+    serve.kill()?;
+    // Elsewhere, as every port is a free one; and its accounts have lost their sessions.
+    serve.restart()?;
+    serve.ready(SOON).await?;
+    tokio::task::spawn_blocking(move || {
+        folder.text(&["parse", "cancel", "last"])?;
+        let said = watch.1.lines().collect::<Result<Vec<_>, _>>()?;
+        assert_eq!(watch.0.wait()?.code(), Some(1), "{said:?}");
+        assert_eq!(said.iter().filter(|line| line.contains("trying again")).count(), 1, "{said:?}");
+        assert!(said.last().is_some_and(|line| line.contains("the task is cancelled")), "{said:?}");
+        anyhow::Ok(())
+    })
+    .await?
 }
 
 #[test]
@@ -303,6 +338,14 @@ fn accounts(folder: &Folder) -> anyhow::Result<()> {
     assert!(summary["states"].as_array().is_some_and(|states| states.len() >= 2), "{summary}");
     assert_eq!(folder.fails(&["accounts", "show", "nobody"])?.0, Some(1));
 
+    assert!(folder.text(&["accounts", "check", "operator_six"])?.ends_with("ready\n  nothing is wrong\n"));
+    let (code, said) = folder.fails(&["accounts", "check", "operator_two"])?;
+    assert_eq!((code, said.matches("paused").count()), (Some(1), 1), "{said}");
+    let token = folder.text(&["token"])?;
+    assert_eq!(token.trim().split('.').count(), 3, "a signed token");
+    let output = folder.command(&["campaign", "list"]).env("TGMESH_TOKEN", token.trim()).output()?;
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+
     let (code, said) = folder.fails(&["accounts", "delete", "operator_two"])?;
     assert_eq!(code, Some(1));
     assert!(said.contains("--yes"), "{said}");
@@ -361,8 +404,12 @@ fn campaign(folder: &Folder, task: &str) -> anyhow::Result<()> {
     let chat = "@rust_meetup_berlin";
     let ready = folder.json(&["campaign", "check", chat])?;
     assert_eq!((&ready["ready"], &ready["chat"]["title"]), (&Value::from(3), &"Rust Meetup Berlin".into()));
+    let by_id = folder.json(&["campaign", "check", "-1000000007002"])?;
+    assert_eq!(by_id["chat"], ready["chat"]);
 
-    folder.text(&["dnc", "add", "@user_10000006", "--reason", "asked for it"])?;
+    folder.text(&["dnc", "add", "@user_10000006", "@user_10000010", "--reason", "asked for it"])?;
+    assert!(folder.text(&["dnc", "remove", "@User_10000010"])?.starts_with('1'));
+    assert_eq!(folder.fails(&["dnc", "remove", "@user_10000010"])?.0, Some(1));
     let create = ["campaign", "create", "--chat", chat, "--consent", "opt-in"];
     let audience = ["--from-parse", task, "--limit", "6"];
     let dry = folder.json(&[&create[..], &audience, &["--dry-run"]].concat())?;
@@ -383,12 +430,15 @@ fn campaign(folder: &Folder, task: &str) -> anyhow::Result<()> {
         .filter_map(|count| count["targets"].as_str()?.parse::<i64>().ok())
         .sum();
     assert_eq!(done, 6, "{report}");
+    let done_as = |outcome: &str| folder.json(&["campaign", "targets", id, "--outcome", outcome]);
+    assert!(done_as("invited")?["targets"].as_array().is_some_and(|targets| !targets.is_empty()));
+    assert_eq!(done_as("do not contact")?["targets"].as_array().map(Vec::len), Some(0));
     let targets = folder.json(&["campaign", "targets", id])?;
     assert_eq!(targets["targets"].as_array().map(Vec::len), Some(6));
     assert!(folder.text(&["campaign", "executions", id])?.contains("invited"));
 
     // A file, and names.
-    std::fs::write(folder.path().join("people-2.csv"), "username\nuser_10000006\n@user_10000010\n")?;
+    std::fs::write(folder.path().join("people-2.csv"), "username\nuser_10000006\n@user_10000010\na_third_person\n")?;
     let created = folder.json(&[&create[..], &["--from-file", "people-2.csv"]].concat())?;
     assert_eq!(created["importReport"]["doNotContact"], "1", "{created}");
     folder.text(&["campaign", "delete", "last", "--yes"])?;
@@ -396,7 +446,8 @@ fn campaign(folder: &Folder, task: &str) -> anyhow::Result<()> {
     assert_eq!(created["importReport"]["accepted"], "2", "{created}");
 
     let account = report["accounts"][0]["accountId"].as_str().context("an account")?;
-    let usage = folder.json(&["quota", "show", account])?;
+    let usage = folder.json(&["quota", "show", account, "--chat", chat])?;
+    assert_eq!(usage, folder.json(&["quota", "show", account, "--chat", "-1000000007002"])?);
     let invites = usage["usage"].as_array().context("usage")?;
     assert!(invites.iter().any(|limit| limit["used"].as_i64().is_some_and(|used| used > 0)), "{usage}");
     assert!(folder.text(&["quota", "limits"])?.contains("invites a day"));

@@ -11,8 +11,9 @@ use uuid::Uuid;
 
 use super::client::{Clients, Connect, Service};
 use super::login::{self, LoginArgs};
-use super::output::{Table, more, name_of, word};
+use super::output::{Table, count, more, name_of, word};
 use super::{Context, Done, Failure, Page, mask, prompt};
+use crate::local::LocalUser;
 
 /// Arguments of `accounts`.
 #[derive(Debug, Args)]
@@ -133,7 +134,10 @@ pub(crate) async fn find(clients: &Clients, account: &str) -> Result<String, Fai
     }
 }
 
-async fn list(clients: &Clients, request: pb::ListAccountsRequest) -> Result<pb::ListAccountsResponse, Failure> {
+pub(crate) async fn list(
+    clients: &Clients,
+    request: pb::ListAccountsRequest,
+) -> Result<pb::ListAccountsResponse, Failure> {
     clients.call(Service::Integration, request, async |c, r| Client::new(c).list_accounts(r).await).await
 }
 
@@ -161,7 +165,11 @@ pub(crate) async fn run(context: &Context, args: AccountsArgs) -> Done {
             context.show(&answer, imported)?;
             let connected = pb::import_result::Status::Connected;
             let failed = answer.results.iter().filter(|result| result.status() != connected).count();
-            if failed == 0 { Ok(()) } else { Err(Failure::new(format!("{failed} lines were not connected"))) }
+            if failed == 0 {
+                Ok(())
+            } else {
+                Err(Failure::new(format!("{} not connected", count(failed, "line was", "lines were"))))
+            }
         }
         Command::Update { which, changes: Changes { label, purposes } } => {
             let set = [("label", label.is_some()), ("purposes", purposes.is_some())];
@@ -189,11 +197,11 @@ pub(crate) async fn run(context: &Context, args: AccountsArgs) -> Done {
         Command::Check(which) => {
             let request = pb::CheckAccountRequest { request_id, account_id: find(&clients, &which.account).await? };
             let answer = clients.call(to, request, async |c, r| Client::new(c).check_account(r).await).await?;
-            context.show(&answer, |answer| {
-                let issues = answer.issues.iter().fold(String::new(), |text, issue| text + "  " + issue + "\n");
-                let issues = if issues.is_empty() { "  nothing is wrong\n".to_owned() } else { issues };
-                line(answer.account.as_ref()) + &issues
-            })
+            if answer.issues.is_empty() {
+                return context.show(&answer, |answer| line(answer.account.as_ref()) + "  nothing is wrong\n");
+            }
+            context.show_json(&answer)?;
+            Err(unwell(&which.account, &answer))
         }
         Command::Delete { which, yes } => {
             let account_id = find(&clients, &which.account).await?;
@@ -241,7 +249,8 @@ fn state(account: &pb::Account) -> String {
     word(account.state().as_str_name(), "STATE")
 }
 
-fn title(account: &pb::Account) -> String {
+/// What people call it.
+pub(crate) fn title(account: &pb::Account) -> String {
     if account.label.is_empty() {
         name_of(&account.username, &account.first_name, &account.last_name)
     } else {
@@ -249,9 +258,39 @@ fn title(account: &pb::Account) -> String {
     }
 }
 
+/// The state with its reason, in words that are not said twice.
+fn state_and_why(account: &pb::Account) -> String {
+    let (state, why) = (state(account), &account.state_detail);
+    match why.strip_prefix(&state) {
+        _ if why.is_empty() => state,
+        Some(_) => why.clone(),
+        None => format!("{state}: {why}"),
+    }
+}
+
 /// One account in one line.
 pub(crate) fn line(account: Option<&pb::Account>) -> String {
-    account.map_or_else(String::new, |a| format!("{}  {}  {}: {}\n", a.id, title(a), state(a), a.state_detail))
+    account.map_or_else(String::new, |a| format!("{}  {}  {}\n", a.id, title(a), state_and_why(a)))
+}
+
+/// What a check has found.
+fn unwell(asked: &str, answer: &pb::CheckAccountResponse) -> Failure {
+    let mut issues: Vec<&str> = Vec::new();
+    for issue in &answer.issues {
+        if !issues.contains(&issue.as_str()) {
+            issues.push(issue);
+        }
+    }
+    let name = answer.account.as_ref().map_or_else(|| asked.to_owned(), title);
+    let failure = Failure::new(format!("the check of {name} failed: {}", issues.join("; ")));
+    match answer.account.as_ref().map(pb::Account::state) {
+        Some(pb::account::State::SessionLost) => {
+            failure.advice("log the account in again: tgmesh accounts login phone NUMBER")
+        }
+        // It looks well here, and cannot be asked there.
+        Some(pb::account::State::Ready) => failure.advice("`tgmesh doctor` looks for the fault"),
+        _ => failure.advice("`tgmesh accounts show` says until when"),
+    }
 }
 
 fn table(answer: &pb::ListAccountsResponse) -> String {
@@ -259,7 +298,8 @@ fn table(answer: &pb::ListAccountsResponse) -> String {
     for account in &answer.accounts {
         let cells = [account.id.clone(), title(account), account.phone.clone(), state(account)];
         let [id, title, phone, state] = cells;
-        table.row([id, title, phone, state, account.state_detail.clone()]);
+        let why = if account.state_detail == state { String::new() } else { account.state_detail.clone() };
+        table.row([id, title, phone, state, why]);
     }
     let nothing = "no accounts yet: tgmesh accounts login phone NUMBER, or: tgmesh accounts login qr\n";
     table.or(nothing) + &more(&answer.next_page_token)
@@ -276,7 +316,7 @@ fn show(context: &Context, account: &pb::Account) -> String {
         ("phone", account.phone.clone()),
         ("premium", if account.premium { "yes" } else { "no" }.to_owned()),
         ("used for", purposes.collect::<Vec<_>>().join(", ")),
-        ("state", format!("{}: {}", state(account), account.state_detail)),
+        ("state", state_and_why(account)),
         ("until", context.when(account.state_end_time.as_ref())),
         ("session", word(account.session_state().as_str_name(), "SESSION_STATE")),
         ("connection", word(account.connection_state().as_str_name(), "CONNECTION_STATE")),
@@ -312,6 +352,7 @@ fn imported(answer: &pb::ImportSessionsResponse) -> String {
 }
 
 fn events(context: &Context, answer: &pb::ListAccountEventsResponse) -> String {
+    let me = LocalUser::load(&context.config.data_dir).ok().flatten().map(|user| user.user_id.to_string());
     let mut table = Table::new(&["time", "what", "error", "call", "by"]);
     for event in &answer.events {
         table.row([
@@ -319,7 +360,7 @@ fn events(context: &Context, answer: &pb::ListAccountEventsResponse) -> String {
             word(event.kind().as_str_name(), "KIND"),
             event.telegram_error.clone(),
             event.call.clone(),
-            event.actor.clone(),
+            me.as_ref().map_or_else(|| event.actor.clone(), |me| event.actor.replace(me, "you")),
         ]);
     }
     table.or("nothing has happened yet\n") + &more(&answer.next_page_token)

@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::campaign_view as view;
 use super::client::{Clients, Connect, Service};
+use super::names::Names;
 use super::progress::{Progress, Watched, follow};
 use super::{Context, Done, Failure, Page, Priority, accounts, mask, parse};
 
@@ -33,6 +34,7 @@ enum Command {
     /// Tell for every account whether it can invite into a chat, or exactly why not.
     Check {
         /// The chat: @name, t.me/name, t.me/c/…, -100… id, or t.me/+hash.
+        #[arg(allow_negative_numbers = true)]
         chat: String,
     },
     /// Create a campaign with its audience.
@@ -40,7 +42,7 @@ enum Command {
     /// Invite one person at once, outside of any campaign, and tell what happened.
     Test {
         /// The chat, in any form that `check` takes.
-        #[arg(long)]
+        #[arg(long, allow_negative_numbers = true)]
         chat: String,
         /// The person: a username, phone number or link.
         person: String,
@@ -90,6 +92,9 @@ enum Command {
         /// Only people whose name, username or phone number starts with this.
         #[arg(long, default_value = "", hide_default_value = true)]
         search: String,
+        /// Only those with this outcome, such as invited or "privacy restricted".
+        #[arg(long, value_parser = outcome)]
+        outcome: Option<Outcome>,
         #[command(flatten)]
         page: Page,
     },
@@ -138,11 +143,14 @@ enum Consent {
 #[command(group = ArgGroup::new("audience").required(true).args(["from_parse", "from_file", "to"]))]
 struct CreateArgs {
     /// The chat to invite to: @name, t.me/name, t.me/c/…, -100… id, or t.me/+hash.
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     chat: String,
-    /// The people: all results of this parse task; "last" for the newest.
+    /// The people: all results of this completed parse task; "last" for the newest.
     #[arg(long, value_name = "TASK")]
     from_parse: Option<String>,
+    /// Take what a parse task has found although it is paused, cancelled or failed.
+    #[arg(long, requires = "from_parse")]
+    accept_partial: bool,
     /// The people: the rows of this CSV or TXT file.
     #[arg(long, value_name = "FILE")]
     from_file: Option<PathBuf>,
@@ -183,14 +191,36 @@ async fn find(clients: &Clients, campaign: &str) -> Result<String, Failure> {
         .ok_or_else(|| Failure::new("there is no campaign yet").advice("create one: tgmesh campaign create --help"))
 }
 
+async fn readiness(clients: &Clients, chat: String) -> Result<pb::CheckReadinessResponse, Failure> {
+    let request = pb::CheckReadinessRequest { kind: pb::CampaignKind::InviteToChat.into(), chat };
+    clients.call(TO, request, async |c, r| Client::new(c).check_readiness(r).await).await
+}
+
+/// The id of a chat, named in any form that `check` takes.
+pub(crate) async fn chat_id(clients: &Clients, chat: String) -> Result<i64, Failure> {
+    if let Ok(id) = chat.parse() {
+        return Ok(id);
+    }
+    let unseen = Failure::new(format!("no account can see the chat {chat}"));
+    let seen = readiness(clients, chat).await?.chat;
+    seen.map(|chat| chat.chat_id)
+        .ok_or_else(|| unseen.advice("check the chat's name; `tgmesh accounts list` shows the accounts"))
+}
+
+/// Reads an outcome as it is shown.
+fn outcome(text: &str) -> Result<Outcome, String> {
+    let name = format!("OUTCOME_{}", text.to_uppercase().replace([' ', '-'], "_"));
+    let outcome = Outcome::from_str_name(&name).filter(|outcome| *outcome != Outcome::Unspecified);
+    outcome.ok_or_else(|| "expected an outcome as `campaign targets` shows it".to_owned())
+}
+
 /// Does what was asked for.
 pub(crate) async fn run(context: &Context, args: CampaignArgs) -> Done {
     let clients = &Clients::new(context, &args.connect)?;
     let request_id = clients.request_id();
     match args.command {
         Command::Check { chat } => {
-            let request = pb::CheckReadinessRequest { kind: pb::CampaignKind::InviteToChat.into(), chat };
-            let answer = clients.call(TO, request, async |c, r| Client::new(c).check_readiness(r).await).await?;
+            let answer = readiness(clients, chat).await?;
             context.show(&answer, |answer| view::readiness(context, answer))?;
             if answer.ready > 0 { Ok(()) } else { Err(Failure::new("no account is ready to invite there")) }
         }
@@ -202,7 +232,8 @@ pub(crate) async fn run(context: &Context, args: CampaignArgs) -> Done {
             };
             let request = pb::TestInviteRequest { request_id, chat, user: person, account_id };
             let answer = clients.call(TO, request, async |c, r| Client::new(c).test_invite(r).await).await?;
-            context.show(&answer, view::tried)?;
+            let names = Names::of_accounts(context, clients).await;
+            context.show(&answer, |answer| view::tried(&names, answer))?;
             let invited = answer.outcome() == Outcome::Invited;
             if invited { Ok(()) } else { Err(Failure::new("the person was not invited")) }
         }
@@ -237,6 +268,9 @@ pub(crate) async fn run(context: &Context, args: CampaignArgs) -> Done {
             let request = pb::StartCampaignRequest { request_id, campaign_id: campaign_id.clone() };
             let answer = clients.call(TO, request, async |c, r| Client::new(c).start_campaign(r).await).await?;
             context.show(&answer, |answer| view::line(answer.campaign.as_ref()))?;
+            if let Some(campaign) = &answer.campaign {
+                estimate(context, clients, campaign).await;
+            }
             if follow { watch(context, clients, campaign_id).await } else { Ok(()) }
         }
         Command::Watch(which) => watch(context, clients, find(clients, &which.campaign).await?).await,
@@ -262,24 +296,28 @@ pub(crate) async fn run(context: &Context, args: CampaignArgs) -> Done {
             let answer = clients.call(TO, request, async |c, r| Client::new(c).delete_campaign(r).await).await?;
             context.show(&answer, |_| "deleted".to_owned())
         }
-        Command::Targets { which, search, page } => {
+        Command::Targets { which, search, outcome, page } => {
             let campaign_id = find(clients, &which.campaign).await?;
             let (page_size, page_token) = (page.limit, page.page);
-            let request = pb::ListTargetsRequest { campaign_id, search, page_size, page_token, ..Default::default() };
+            let outcomes = outcome.into_iter().map(Into::into).collect();
+            let states = Vec::new();
+            let request = pb::ListTargetsRequest { campaign_id, states, outcomes, search, page_size, page_token };
             let answer = clients.call(TO, request, async |c, r| Client::new(c).list_targets(r).await).await?;
             context.show(&answer, view::targets)
         }
         Command::Executions { which, page } => {
             let campaign_id = find(clients, &which.campaign).await?;
+            let names = Names::of_accounts(context, clients).await.and_targets(context, clients, &campaign_id).await;
             let (page_size, page_token) = (page.limit, page.page);
             let request = pb::ListExecutionsRequest { campaign_id, page_size, page_token, ..Default::default() };
             let answer = clients.call(TO, request, async |c, r| Client::new(c).list_executions(r).await).await?;
-            context.show(&answer, |answer| view::executions(context, answer))
+            context.show(&answer, |answer| view::executions(context, &names, answer))
         }
         Command::Report(which) => {
             let request = pb::GetReportRequest { campaign_id: find(clients, &which.campaign).await? };
             let answer = clients.call(TO, request, async |c, r| Client::new(c).get_report(r).await).await?;
-            context.show(&answer, |answer| view::report(context, answer))
+            let names = Names::of_accounts(context, clients).await;
+            context.show(&answer, |answer| view::report(context, &names, answer))
         }
     }
 }
@@ -301,14 +339,31 @@ async fn create(context: &Context, clients: &Clients, args: CreateArgs) -> Done 
         kind: pb::CampaignKind::InviteToChat.into(),
         chat: args.chat,
         description: args.description,
-        audience: Some(pb::Audience { source: Some(source), limit: args.limit }),
+        audience: Some(pb::Audience { source: Some(source), limit: args.limit, accept_partial: args.accept_partial }),
         consent_basis: consent.into(),
         priority: args.priority.into_proto().into(),
         validate_only: args.dry_run,
         ..Default::default()
     };
     let answer = clients.call(TO, request, async |c, r| Client::new(c).create_campaign(r).await).await?;
-    context.show(&answer, view::created)
+    context.show(&answer, view::created)?;
+    if let Some(campaign) = answer.campaign {
+        estimate(context, clients, &campaign).await;
+    }
+    Ok(())
+}
+
+/// Tells people how long a campaign will take, where that can be known.
+async fn estimate(context: &Context, clients: &Clients, campaign: &pb::Campaign) {
+    if context.json {
+        return;
+    }
+    let pending = campaign.progress.as_ref().map_or(0, |progress| progress.pending);
+    if let Ok(readiness) = readiness(clients, campaign.chat.clone()).await
+        && let Some(text) = view::estimate(pending, &readiness)
+    {
+        context.say(&text);
+    }
 }
 
 /// Sends a file of people; answers with the id of the audience.
@@ -339,7 +394,9 @@ async fn upload(context: &Context, clients: &Clients, file: &Path) -> Result<Str
         answer = sent => answer?,
         Some(error) = why.recv() => return Err(cannot(error)),
     };
-    context.say(&format!("{}: {}", file.display(), view::import(answer.import_report.as_ref()).trim_end()));
+    // Which rows, and why, is told with the campaign.
+    let report = view::import(answer.import_report.as_ref());
+    context.say(&format!("{}: {}", file.display(), report.lines().next().unwrap_or_default()));
     Ok(answer.audience_id)
 }
 
@@ -367,8 +424,8 @@ impl Watched for pb::WatchCampaignResponse {
         self.campaign.as_ref()
     }
 
-    fn news(&self) -> Vec<String> {
-        self.executions.iter().map(view::execution).collect()
+    fn news(&self, names: &Names) -> Vec<String> {
+        self.executions.iter().map(|execution| view::execution(names, execution)).collect()
     }
 
     fn progress(context: &Context, campaign: &pb::Campaign) -> Progress {
@@ -388,7 +445,9 @@ async fn watch(context: &Context, clients: &Clients, campaign_id: String) -> Don
         let request = pb::WatchCampaignRequest { campaign_id: campaign_id.clone(), resume_token };
         Client::new(c).watch_campaign(request).await
     };
-    let Some(campaign) = follow::<pb::WatchCampaignResponse>(context, clients, TO, open).await? else { return Ok(()) };
+    let names = Names::of_accounts(context, clients).await.and_targets(context, clients, &campaign_id).await;
+    let seen = follow::<pb::WatchCampaignResponse>(context, clients, &names, TO, open).await?;
+    let Some(campaign) = seen else { return Ok(()) };
     if !context.json {
         super::output::print_line(view::campaign(context, Some(&campaign)).trim_end());
     }

@@ -4,10 +4,11 @@ use std::fmt::Write as _;
 
 use tgmesh_proto::invite::v1 as pb;
 use tgmesh_proto::invite::v1::campaign::State;
-use tgmesh_proto::telegram::v1::account_readiness::Right;
+use tgmesh_proto::telegram::v1::account_readiness::{Problem, Right};
 
 use super::Context;
-use super::output::{Table, duration, more, name_of, word};
+use super::names::Names;
+use super::output::{Table, count, duration, more, name_of, word};
 
 /// A state as a word.
 pub(crate) fn state_word(state: State) -> String {
@@ -106,6 +107,7 @@ pub(crate) fn campaign(context: &Context, campaign: Option<&pb::Campaign>) -> St
         ("state", state_word(campaign.state())),
         ("waiting", campaign.waiting.as_ref().map(|reason| waiting(context, reason)).unwrap_or_default()),
         ("failure", campaign.failure_detail.clone()),
+        ("audience", campaign.audience_notice.clone()),
         ("targets", format!("{done} of {total} done, {} pending, {} under way", progress.pending, progress.under_way)),
         ("outcomes", outcomes(&progress.outcomes)),
         ("success", percent(progress.success)),
@@ -120,15 +122,15 @@ pub(crate) fn campaign(context: &Context, campaign: Option<&pb::Campaign>) -> St
 /// What became of an audience's rows.
 pub(crate) fn import(report: Option<&pb::ImportReport>) -> String {
     let Some(report) = report else { return String::new() };
-    let mut text = format!("{} rows read, {} accepted", report.read, report.accepted);
-    for (count, what) in [
+    let mut text = format!("{} read, {} accepted", count(report.read, "row", "rows"), report.accepted);
+    for (rows, what) in [
         (report.duplicates, "duplicates"),
         (report.contacted_before, "contacted before"),
         (report.do_not_contact, "not to be contacted"),
         (report.rejected, "rejected"),
     ] {
-        if count > 0 {
-            let _ = write!(text, ", {count} {what}");
+        if rows > 0 {
+            let _ = write!(text, ", {rows} {what}");
         }
     }
     text.push('\n');
@@ -145,19 +147,53 @@ pub(crate) fn import(report: Option<&pb::ImportReport>) -> String {
 pub(crate) fn created(answer: &pb::CreateCampaignResponse) -> String {
     let campaign = answer.campaign.clone().unwrap_or_default();
     let mut text = import(answer.import_report.as_ref());
+    if !campaign.audience_notice.is_empty() {
+        let _ = writeln!(text, "not all of the audience: {}", campaign.audience_notice);
+    }
     if campaign.id.is_empty() {
-        let _ = writeln!(text, "nothing was created: {} into {}", campaign.name, campaign.chat_title);
+        let _ = writeln!(text, "nothing was created: this was a dry run for {}", campaign.chat_title);
     } else {
         let _ = writeln!(text, "{}\nstart it: tgmesh campaign start {}", line(Some(&campaign)), campaign.id);
     }
     text
 }
 
+/// How long so many targets take at least, by what the limits allow in a day.
+pub(crate) fn estimate(targets: i64, readiness: &pb::CheckReadinessResponse) -> Option<String> {
+    let a_day = i64::from(readiness.capacity_per_day?);
+    let accounts = count(readiness.ready, "account", "accounts");
+    Some(match a_day {
+        _ if targets <= 0 => return None,
+        0 => "no account is ready to invite now: `tgmesh campaign check CHAT` says why".to_owned(),
+        _ if targets <= a_day => format!("the limits allow {a_day} invites a day with {accounts}: within a day"),
+        _ => format!(
+            "about {} days at {a_day} a day, which the limits allow {accounts}: `tgmesh quota limits` shows them",
+            (targets + a_day - 1) / a_day
+        ),
+    })
+}
+
+/// What an account would need, where Telegram names no error.
+fn remedy(problem: Problem) -> &'static str {
+    match problem {
+        Problem::NoRights => "needs the admin right to add users; an admin of the chat grants it",
+        Problem::NotAMember => "must join the chat first",
+        Problem::SessionLost => "must log in again",
+        Problem::PurposeNotAllowed => "not used for invites: accounts update --purposes",
+        Problem::ChatNotVisible => "must be let into the chat first",
+        _ => "",
+    }
+}
+
 /// Every account: ready, or why not.
 pub(crate) fn readiness(context: &Context, answer: &pb::CheckReadinessResponse) -> String {
     let mut text = match &answer.chat {
         Some(chat) => format!("{}: {}\n", chat.title, word(chat.kind().as_str_name(), "CHAT_KIND")),
-        None => "no account can see the chat\n".to_owned(),
+        // Those that cannot be asked see nothing: that says nothing of the chat.
+        None if answer.accounts.iter().all(|account| account.problem() == Problem::ChatNotVisible) => {
+            "no account can see the chat\n".to_owned()
+        }
+        None => "nobody could look at the chat\n".to_owned(),
     };
     let mut table = Table::new(&["account", "ready", "right", "problem", "detail", "until", "left today"]);
     for account in &answer.accounts {
@@ -172,7 +208,7 @@ pub(crate) fn readiness(context: &Context, answer: &pb::CheckReadinessResponse) 
             if account.ready { "yes" } else { "no" }.to_owned(),
             right.to_owned(),
             problem,
-            account.detail.clone(),
+            if account.detail.is_empty() { remedy(account.problem()).to_owned() } else { account.detail.clone() },
             account.until_time.as_ref().map(|time| context.when(Some(time))).unwrap_or_default(),
             account.capacity_today.map(|left| left.to_string()).unwrap_or_default(),
         ]);
@@ -184,25 +220,30 @@ pub(crate) fn readiness(context: &Context, answer: &pb::CheckReadinessResponse) 
 }
 
 /// What became of one person.
-pub(crate) fn tried(answer: &pb::TestInviteResponse) -> String {
+pub(crate) fn tried(names: &Names, answer: &pb::TestInviteResponse) -> String {
     let outcome = answer.outcome();
     Table::of_pairs([
         ("outcome", word(outcome.as_str_name(), "OUTCOME")),
         ("telegram's error", answer.telegram_error.clone()),
-        ("account", answer.account_id.clone()),
+        ("account", names.of(&answer.account_id).to_owned()),
     ])
+}
+
+/// Who a target is.
+pub(crate) fn who(target: &pb::Target) -> String {
+    let name = name_of(&target.username, &target.first_name, &target.last_name);
+    let who = [name, target.display_name.clone(), target.phone.clone(), target.user_id.to_string()];
+    who.into_iter().find(|who| !matches!(who.as_str(), "-" | "" | "0")).unwrap_or_default()
 }
 
 /// Targets in columns.
 pub(crate) fn targets(answer: &pb::ListTargetsResponse) -> String {
     let mut table = Table::new(&["id", "who", "state", "outcome", "error", "attempts"]);
     for target in &answer.targets {
-        let who = name_of(&target.username, &target.first_name, &target.last_name);
-        let who = [who, target.display_name.clone(), target.phone.clone(), target.user_id.to_string()];
         let outcome = target.outcome();
         table.row([
             target.id.clone(),
-            who.into_iter().find(|who| !matches!(who.as_str(), "-" | "" | "0")).unwrap_or_default(),
+            who(target),
             word(target.state().as_str_name(), "STATE"),
             if outcome as i32 == 0 { String::new() } else { word(outcome.as_str_name(), "OUTCOME") },
             target.telegram_error.clone(),
@@ -223,19 +264,20 @@ fn result(execution: &pb::Execution) -> String {
 }
 
 /// One attempt in one line.
-pub(crate) fn execution(execution: &pb::Execution) -> String {
-    format!("{}  account {}  {}", execution.target_id, execution.account_id, result(execution))
+pub(crate) fn execution(names: &Names, execution: &pb::Execution) -> String {
+    let (target, account) = (names.of(&execution.target_id), names.of(&execution.account_id));
+    format!("{target}  by {account}  {}", result(execution))
 }
 
 /// Attempts in columns.
-pub(crate) fn executions(context: &Context, answer: &pb::ListExecutionsResponse) -> String {
+pub(crate) fn executions(context: &Context, names: &Names, answer: &pb::ListExecutionsResponse) -> String {
     let mut table = Table::new(&["time", "target", "account", "result", "took"]);
     for execution in &answer.executions {
         let took = execution.duration.and_then(|took| std::time::Duration::try_from(took).ok());
         table.row([
             context.when(execution.begin_time.as_ref()),
-            execution.target_id.clone(),
-            execution.account_id.clone(),
+            names.of(&execution.target_id).to_owned(),
+            names.of(&execution.account_id).to_owned(),
             result(execution),
             took.map(|took| format!("{} ms", took.as_millis())).unwrap_or_default(),
         ]);
@@ -244,7 +286,7 @@ pub(crate) fn executions(context: &Context, answer: &pb::ListExecutionsResponse)
 }
 
 /// A campaign, summed up.
-pub(crate) fn report(context: &Context, answer: &pb::GetReportResponse) -> String {
+pub(crate) fn report(context: &Context, names: &Names, answer: &pb::GetReportResponse) -> String {
     let mut text = campaign(context, answer.campaign.as_ref());
     let took = answer.duration.and_then(|took| took.try_into().ok()).map(duration);
     text += &Table::of_pairs([
@@ -255,7 +297,11 @@ pub(crate) fn report(context: &Context, answer: &pb::GetReportResponse) -> Strin
     ]);
     let mut accounts = Table::new(&["account", "attempts", "outcomes"]);
     for account in &answer.accounts {
-        accounts.row([account.account_id.clone(), account.attempts.to_string(), outcomes(&account.outcomes)]);
+        accounts.row([
+            names.of(&account.account_id).to_owned(),
+            account.attempts.to_string(),
+            outcomes(&account.outcomes),
+        ]);
     }
     let mut days = Table::new(&["day", "outcomes"]);
     for day in &answer.days {
@@ -271,4 +317,21 @@ pub(crate) fn report(context: &Context, answer: &pb::GetReportResponse) -> Strin
         }
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_audience_is_estimated_by_what_a_day_allows() {
+        let ready =
+            |ready, capacity_per_day| pb::CheckReadinessResponse { ready, capacity_per_day, ..Default::default() };
+        let text = |targets, readiness| estimate(targets, &readiness).unwrap_or_default();
+        assert!(text(1_906, ready(1, Some(15))).starts_with("about 128 days at 15 a day"));
+        assert!(text(15, ready(1, Some(15))).contains("15 invites a day with 1 account: within a day"));
+        assert!(text(16, ready(2, Some(15))).starts_with("about 2 days"));
+        assert!(text(16, ready(0, Some(0))).contains("campaign check"));
+        assert_eq!((text(16, ready(2, None)), text(0, ready(2, Some(15)))), (String::new(), String::new()));
+    }
 }

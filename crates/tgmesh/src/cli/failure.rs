@@ -55,6 +55,13 @@ impl Failure {
         Self { exit: USAGE, ..Self::new(message) }
     }
 
+    /// The command line makes no sense.
+    pub fn of_usage(error: &clap::Error) -> Self {
+        let text = error.to_string();
+        let text = text.trim().strip_prefix("error: ").unwrap_or(&text);
+        Self::usage(text.split("\n\nUsage:").next().unwrap_or_default().trim()).advice("--help tells what is taken")
+    }
+
     /// The caller is nobody who may.
     pub(crate) fn forbidden(message: impl Into<String>) -> Self {
         Self { exit: FORBIDDEN, ..Self::new(message) }
@@ -88,11 +95,23 @@ impl Failure {
     pub(crate) fn of_call(status: &Status, service: &str, address: &str) -> Self {
         let Some(failure) = tgmesh_proto::status::read(status) else {
             return match status.code() {
+                // A cause: the connection broke, nobody answered.
+                Code::Unknown | Code::Cancelled | Code::Internal if status.source().is_some() => Self::unavailable(
+                    format!("the connection to the {service} service at {address} was lost: {}", cause(status)),
+                )
+                .advice("`tgmesh doctor` looks for the fault"),
                 Code::Unavailable => Self::unavailable(format!(
                     "the {service} service at {address} cannot be reached: {}",
                     cause(status)
                 ))
                 .advice("is it running? `tgmesh serve all` starts everything; `tgmesh doctor` looks for the fault"),
+                Code::Unimplemented => {
+                    Self::new(format!("the process at {address} serves no {service} service, or an older one"))
+                        .advice("name the right one: --address SERVICE=HOST:PORT; `tgmesh doctor` looks for the fault")
+                }
+                code if status.message().is_empty() => {
+                    Self::new(format!("the {service} service at {address} answered {code:?} without a word"))
+                }
                 code => Self::new(format!("the {service} service answered {code:?}: {}", status.message())),
             };
         };
@@ -107,6 +126,16 @@ impl Failure {
                 retry_after: failure.retry_after,
             }),
         }
+    }
+
+    /// Whether somebody could not be reached: another attempt may be luckier.
+    pub(crate) fn is_unavailable(&self) -> bool {
+        self.exit == UNAVAILABLE
+    }
+
+    /// What happened, in one line.
+    pub(crate) fn message(&self) -> &str {
+        &self.message
     }
 
     /// Reason of the catalogue, when it is an answer of a service.
@@ -136,22 +165,27 @@ impl Failure {
                 "retryAfterSeconds": self.told.retry_after.map(|after| after.as_secs_f64()),
                 "advice": self.advice,
             }});
-            eprintln!("{error}");
+            super::output::tell(&format!("{error}\n"));
         } else {
-            eprint!("{}", self.text());
+            super::output::tell(&self.text());
         }
         ExitCode::from(self.exit)
     }
 
     fn text(&self) -> String {
         use std::fmt::Write as _;
-        let mut text = format!("error: {}", self.message);
+        let violations = &self.told.violations;
+        let mut text = match violations.iter().find(|(field, problem)| self.message == format!("{field}: {problem}")) {
+            Some((field, problem)) => format!("error: {}: {problem}", argument(field)),
+            None => format!("error: {}", self.message),
+        };
         if let Some(reason) = self.reason {
             let _ = write!(text, " ({reason})");
         }
         text.push('\n');
-        for (field, problem) in &self.told.violations {
-            let _ = writeln!(text, "  {field}: {problem}");
+        // What the message says is not said again.
+        for (field, problem) in violations.iter().filter(|(_, problem)| !self.message.contains(problem.as_str())) {
+            let _ = writeln!(text, "  {}: {problem}", argument(field));
         }
         if self.told.violations.is_empty() {
             for (name, value) in &self.told.metadata {
@@ -171,6 +205,21 @@ impl Failure {
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
         Self::new(format!("{error:#}"))
+    }
+}
+
+/// What a field is called on the command line.
+fn argument(field: &str) -> &str {
+    match field.split('[').next().unwrap_or(field) {
+        "audience.inline.entries" => "--to",
+        "audience.parse_task_id" => "--from-parse",
+        "audience.audience_id" => "--from-file",
+        "audience.limit" => "--limit",
+        "page_token" => "--page",
+        "people" => "the people",
+        "sources" => "the sources",
+        "sessions" => "the session strings",
+        _ => field,
     }
 }
 
@@ -265,5 +314,12 @@ mod tests {
             .violation("phone", "must be given")
             .build();
         assert!(Failure::of_call(&status, "integration", "x").text().contains("  phone: must be given\n"));
+
+        let once = tgmesh_proto::status::status(ErrorReason::FieldInvalid, "people[0]: is no username")
+            .with("field", "people[0]")
+            .violation("people[0]", "is no username")
+            .build();
+        let text = Failure::of_call(&once, "invite", "x").text();
+        assert_eq!(text, "error: the people: is no username (FIELD_INVALID)\n");
     }
 }

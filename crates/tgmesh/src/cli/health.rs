@@ -47,13 +47,14 @@ pub(crate) async fn check(context: &Context, args: HealthcheckArgs) -> Done {
         Err(_) => return Err(Failure::new(format!("no answer at {address} within {} s", PATIENCE.as_secs()))),
     };
     if context.json {
-        println!("{}", serde_json::json!({ "address": address, "service": asked, "status": status.as_str_name() }));
+        let answer = serde_json::json!({ "address": address, "service": asked, "status": status.as_str_name() });
+        super::output::print_line(&answer.to_string());
     }
     let what = if asked.is_empty() { "the process" } else { asked };
     match status {
         ServingStatus::Serving => {
             if !context.json {
-                println!("{what} at {address} is serving");
+                super::output::print_line(&format!("{what} at {address} is serving"));
             }
             Ok(())
         }

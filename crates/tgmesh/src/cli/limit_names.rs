@@ -36,12 +36,12 @@ const LIMITS: &[Limit] = &[
     Limit { name: "invite.per_day", what: "invites a day", field: |l| Field::Count(&mut invite(l).per_day) },
     Limit {
         name: "invite.per_day_and_chat",
-        what: "invites a day and chat",
+        what: "invites a day into a chat",
         field: |l| Field::Count(&mut invite(l).per_day_and_chat),
     },
     Limit {
         name: "invite.total_per_chat",
-        what: "invites for ever and chat",
+        what: "invites into a chat, ever",
         field: |l| Field::Count(&mut invite(l).total_per_chat),
     },
     Limit { name: "invite.per_hour", what: "invites an hour", field: |l| Field::Count(&mut invite(l).per_hour) },
@@ -83,7 +83,8 @@ fn show(field: Field<'_>) -> Option<String> {
         Field::Time(value) => (*value).and_then(time),
         Field::Range(range) => {
             let range = (*range)?;
-            Some(format!("{} to {}", time(range.shortest?)?, time(range.longest?)?))
+            let (shortest, longest) = (time(range.shortest?)?, time(range.longest?)?);
+            Some(if shortest == longest { shortest } else { format!("{shortest} to {longest}") })
         }
     }
 }

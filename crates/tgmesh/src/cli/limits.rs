@@ -9,8 +9,9 @@ use tgmesh_proto::quota::v1::quota_service_client::QuotaServiceClient as Client;
 use super::accounts::find;
 use super::client::{Clients, Connect, Service};
 use super::limit_names::{Setting, collect, rows, setting};
+use super::names::Names;
 use super::output::{Table, more, word};
-use super::{Context, Done, Failure, Page};
+use super::{Context, Done, Failure, Page, campaign};
 
 const TO: Service = Service::Integration;
 
@@ -29,9 +30,9 @@ enum QuotaCommand {
     Show {
         /// The account: its id, or a part of its name.
         account: String,
-        /// Also show the limits that are per chat, for the chat with this id (-100…).
-        #[arg(long, allow_negative_numbers = true, value_name = "ID")]
-        chat: Option<i64>,
+        /// Also show the limits that are per chat, for this one: @name, t.me/name, t.me/c/…, -100… id, or t.me/+hash.
+        #[arg(long, allow_negative_numbers = true)]
+        chat: Option<String>,
     },
     /// Show the limits in force.
     Limits(LevelArgs),
@@ -101,7 +102,11 @@ pub(crate) async fn quota(context: &Context, args: QuotaArgs) -> Done {
     let clients = Clients::new(context, &args.connect)?;
     match args.command {
         QuotaCommand::Show { account, chat } => {
-            let request = pb::GetUsageRequest { account_id: find(&clients, &account).await?, chat_id: chat };
+            let chat_id = match chat {
+                Some(chat) => Some(campaign::chat_id(&clients, chat).await?),
+                None => None,
+            };
+            let request = pb::GetUsageRequest { account_id: find(&clients, &account).await?, chat_id };
             let answer = clients.call(TO, request, async |c, r| Client::new(c).get_usage(r).await).await?;
             context.show(&answer, |answer| usage(context, answer))
         }
@@ -140,7 +145,8 @@ pub(crate) async fn leases(context: &Context, args: LeasesArgs) -> Done {
                 lease::ListLeasesRequest { page_size: page.limit, page_token: page.page, ..Default::default() };
             let answer =
                 clients.call(TO, request, async |c, r| LeaseServiceClient::new(c).list_leases(r).await).await?;
-            context.show(&answer, |answer| held(context, answer))
+            let names = Names::of_accounts(context, &clients).await;
+            context.show(&answer, |answer| held(context, &names, answer))
         }
         LeasesCommand::Revoke { lease } => {
             let request = lease::RevokeLeaseRequest { request_id: clients.request_id(), lease_id: lease };
@@ -151,15 +157,16 @@ pub(crate) async fn leases(context: &Context, args: LeasesArgs) -> Done {
     }
 }
 
-fn held(context: &Context, answer: &lease::ListLeasesResponse) -> String {
+fn held(context: &Context, names: &Names, answer: &lease::ListLeasesResponse) -> String {
     let mut table = Table::new(&["id", "account", "for", "chat", "holder", "work", "until"]);
     for lease in &answer.leases {
         table.row([
             lease.id.clone(),
-            lease.account_id.clone(),
+            names.of(&lease.account_id).to_owned(),
             word(lease.purpose().as_str_name(), "PURPOSE"),
             chat(lease.chat_id),
-            lease.holder.clone(),
+            // The service; the process behind it is for --json.
+            lease.holder.split(['/', ' ']).next().unwrap_or_default().to_owned(),
             lease.work.clone(),
             context.when(lease.expire_time.as_ref()),
         ]);
@@ -203,7 +210,7 @@ fn history(context: &Context, answer: &pb::ListUsageHistoryResponse) -> String {
 
 /// Limits by name: what is set at the level, and what results.
 fn limits(set: Option<&pb::Limits>, effective: Option<&pb::Limits>) -> String {
-    let mut table = Table::new(&["name", "limit", "set here", "in force"]);
+    let mut table = Table::new(&["name", "limit", "set at this level", "in force"]);
     for ([name, what, set], [_, _, effective]) in rows(set).zip(rows(effective)) {
         table.row([name, what, set, effective]);
     }

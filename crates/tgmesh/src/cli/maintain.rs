@@ -3,6 +3,7 @@
 use clap::Args;
 use service_kit::db::Db;
 
+use super::output::print_line;
 use super::{Context, Done, Failure};
 use crate::config::{Profile, schema};
 use crate::launch::SERVICES;
@@ -34,9 +35,10 @@ pub(crate) async fn migrate(context: &Context, args: MigrateArgs) -> Done {
             Failure::new(format!("the schema of {name} at {} cannot be changed: {error}", db.name()))
         })?;
         if context.json {
-            println!("{}", serde_json::json!({ "service": name, "database": db.name(), "migrated": true }));
+            let answer = serde_json::json!({ "service": name, "database": db.name(), "migrated": true });
+            print_line(&answer.to_string());
         } else {
-            println!("{name}: the schema at {} is up to date", db.name());
+            print_line(&format!("{name}: the schema at {} is up to date", db.name()));
         }
     }
     Ok(())

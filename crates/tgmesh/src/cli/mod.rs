@@ -1,5 +1,4 @@
 //! The command line: what can be asked for, and who answers it.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "the command line talks to people and to scripts")]
 
 mod accounts;
 mod campaign;
@@ -13,14 +12,16 @@ mod limit_names;
 mod limits;
 mod login;
 mod maintain;
-mod output;
+mod names;
+pub(crate) mod output;
 mod parse;
-mod parse_view;
+pub(crate) mod parse_view;
 mod phone;
 mod progress;
 mod prompt;
 mod qr;
 mod serve;
+mod token;
 
 use std::path::PathBuf;
 
@@ -76,6 +77,9 @@ enum Command {
     Quota(limits::QuotaArgs),
     /// Who uses which account now.
     Leases(limits::LeasesArgs),
+
+    /// Print an access token of the data folder's user, good for five minutes: for any other gRPC client.
+    Token(token::TokenArgs),
 
     // For whoever operates the processes.
     /// Bring the schemas of the databases up to date.
@@ -159,18 +163,20 @@ impl Cli {
         // These need no configuration: it may be what is broken.
         match &self.command {
             Command::Config => {
-                print!("{}", crate::config::DEFAULTS);
+                output::print_text(crate::config::DEFAULTS.as_bytes());
                 return Ok(());
             }
             Command::Completions { shell } => {
-                clap_complete::generate(*shell, &mut Self::command(), "tgmesh", &mut std::io::stdout());
+                let mut script = Vec::new();
+                clap_complete::generate(*shell, &mut Self::command(), "tgmesh", &mut script);
+                output::print_text(&script);
                 return Ok(());
             }
             Command::Version => {
                 version(self.json);
                 return Ok(());
             }
-            Command::Demo(args) => return play(args.clone()).await,
+            Command::Demo(args) => return play(args).await,
             _ => {}
         }
         let mut config = match Config::load(self.config.as_deref()) {
@@ -193,6 +199,7 @@ impl Cli {
             Command::Dnc(args) => dnc::run(&context, args).await,
             Command::Quota(args) => limits::quota(&context, args).await,
             Command::Leases(args) => limits::leases(&context, args).await,
+            Command::Token(args) => token::print(&context, &args),
             Command::Migrate(args) => maintain::migrate(&context, args).await,
             Command::Doctor => doctor::run(&context, self.config).await,
             Command::Healthcheck(args) => health::check(&context, args).await,
@@ -202,20 +209,24 @@ impl Cli {
 }
 
 /// The demo brings its own configuration, and a folder of its own.
-async fn play(args: crate::demo::Args) -> Done {
-    let log = LogConfig { filter: "error".to_owned(), format: LogFormat::Text };
-    service_kit::telemetry::install(&log).map_err(|error| Failure::new(format!("{error:#}")))?;
+async fn play(args: &crate::demo::Args) -> Done {
+    // Without a log there is nothing but the play.
+    if args.verbose {
+        service_kit::telemetry::install(&LogConfig { filter: "info".to_owned(), format: LogFormat::Text })?;
+    }
     match crate::demo::run(args).await {
         Ok(true) => Ok(()),
         Ok(false) => Err(Failure::new("the verdict is red".to_owned())),
-        Err(error) => Err(Failure::new(format!("the demo failed: {error:#}"))),
+        Err(error) => {
+            Err(Failure::new(format!("the demo failed: {error:#}")).advice("--verbose shows the log of the services"))
+        }
     }
 }
 
 fn version(json: bool) {
     if json {
-        println!("{}", serde_json::json!({ "version": service_kit::build::ID }));
+        output::print_line(&serde_json::json!({ "version": service_kit::build::ID }).to_string());
     } else {
-        println!("tgmesh {}", service_kit::build::ID);
+        output::print_line(&format!("tgmesh {}", service_kit::build::ID));
     }
 }

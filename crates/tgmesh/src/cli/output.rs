@@ -1,5 +1,6 @@
 //! How answers look: JSON by the contracts' descriptors, and tables for people.
 
+use std::io::Write as _;
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -43,7 +44,7 @@ impl Context {
     /// Says something to people only; on standard error, so that it is never part of an answer.
     pub(crate) fn say(&self, text: &str) {
         if !self.json {
-            eprintln!("{text}");
+            tell(&format!("{text}\n"));
         }
     }
 
@@ -53,27 +54,46 @@ impl Context {
     }
 }
 
-/// Prints a line; ends the process quietly when nobody reads it any more.
+/// Prints a line of an answer, on standard output.
 pub(crate) fn print_line(text: &str) {
-    use std::io::Write as _;
-    if writeln!(std::io::stdout().lock(), "{text}").is_err() {
+    print_text(format!("{text}\n").as_bytes());
+}
+
+/// Prints an answer as it is. Ends the process quietly when nobody reads it any
+/// more, and with an error when it cannot be written.
+pub(crate) fn print_text(text: &[u8]) {
+    let mut output = std::io::stdout().lock();
+    let Err(error) = output.write_all(text).and_then(|()| output.flush()) else { return };
+    if error.kind() == std::io::ErrorKind::BrokenPipe {
         std::process::exit(0);
     }
+    tell(&format!("error: standard output cannot be written: {error}\n"));
+    std::process::exit(1);
+}
+
+/// Writes to standard error. Nothing can be said when that fails.
+pub(crate) fn tell(text: &str) {
+    let _ = std::io::stderr().lock().write_all(text.as_bytes());
 }
 
 fn when(time: &prost_types::Timestamp, now: Time) -> String {
     let text = time.to_string();
     let text = text.split(['.', 'Z']).next().unwrap_or_default().replace('T', " ");
     let time = Time::from_proto(time);
+    // To the second, as it is written.
+    let whole = |apart: Duration| duration(Duration::from_secs(apart.as_secs()));
     if time > now {
-        format!("{text} UTC (in {})", duration(time.since(now)))
+        format!("{text} UTC (in {})", whole(time.since(now)))
     } else {
-        format!("{text} UTC ({} ago)", duration(now.since(time)))
+        format!("{text} UTC ({} ago)", whole(now.since(time)))
     }
 }
 
-/// A duration as people say it: "45 s", "1 min 30 s", "2 h 5 min", "3 d 4 h".
+/// A duration as people say it: "700 ms", "45 s", "1 min 30 s", "2 h 5 min", "3 d 4 h".
 pub(crate) fn duration(duration: Duration) -> String {
+    if !duration.is_zero() && duration < Duration::from_secs(1) {
+        return format!("{} ms", duration.as_millis());
+    }
     let seconds = duration.as_secs() + u64::from(duration.subsec_millis() >= 500);
     let (days, hours, minutes) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60);
     let two = |large: u64, large_unit: &str, small: u64, small_unit: &str| {
@@ -85,6 +105,13 @@ pub(crate) fn duration(duration: Duration) -> String {
         (0, _, _) => two(hours, "h", minutes, "min"),
         _ => two(days, "d", hours, "h"),
     }
+}
+
+/// "1 line", "2 lines".
+pub(crate) fn count(number: impl std::fmt::Display, one: &str, many: &str) -> String {
+    let number = number.to_string();
+    let what = if number == "1" { one } else { many };
+    format!("{number} {what}")
 }
 
 /// A value of an enum as a word: `STATE_SESSION_LOST` is "session lost".
@@ -182,6 +209,22 @@ mod tests {
         let time = Time::from_secs(1_763_654_400).to_proto();
         assert_eq!(when(&time, Time::from_secs(1_763_654_310)), "2025-11-20 16:00:00 UTC (in 1 min 30 s)");
         assert_eq!(when(&time, Time::from_secs(1_763_661_600)), "2025-11-20 16:00:00 UTC (2 h ago)");
+    }
+
+    #[test]
+    fn durations_and_numbers_are_told_as_people_do() {
+        for (milliseconds, text) in [
+            (0, "0 s"),
+            (700, "700 ms"),
+            (1_000, "1 s"),
+            (1_600, "2 s"),
+            (90_000, "1 min 30 s"),
+            (7_500_000, "2 h 5 min"),
+        ] {
+            assert_eq!(duration(Duration::from_millis(milliseconds)), text);
+        }
+        assert_eq!(count(1, "row", "rows"), "1 row");
+        assert_eq!(count(0, "row", "rows"), "0 rows");
     }
 
     #[test]

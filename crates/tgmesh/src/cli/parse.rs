@@ -12,6 +12,7 @@ use tgmesh_proto::telegram::v1 as telegram;
 use uuid::Uuid;
 
 use super::client::{Clients, Connect, Service};
+use super::names::Names;
 use super::parse_view as view;
 use super::progress::{Progress, Watched, follow};
 use super::{Context, Done, Failure, Page, Priority};
@@ -55,9 +56,9 @@ enum Command {
     Export {
         #[command(flatten)]
         which: Which,
-        /// The file's format.
-        #[arg(long, value_enum, default_value_t = Format::Csv)]
-        format: Format,
+        /// The file's format; CSV when left out, NDJSON with --json.
+        #[arg(long, value_enum)]
+        format: Option<Format>,
         /// The file; standard output when left out.
         #[arg(long, short, value_name = "FILE")]
         output: Option<PathBuf>,
@@ -105,7 +106,7 @@ enum LastSeen {
 #[derive(Debug, Args)]
 struct StartArgs {
     /// Sources: @name, t.me/name, t.me/c/…, -100… id, or t.me/+hash.
-    #[arg(required = true)]
+    #[arg(required = true, allow_negative_numbers = true)]
     sources: Vec<String>,
     /// What is collected.
     #[arg(long, value_enum, default_value_t = Kind::Members)]
@@ -157,8 +158,8 @@ struct FilterArgs {
     #[arg(long, value_name = "TIME", value_parser = time)]
     until: Option<Timestamp>,
     /// Only the last so many messages; authors only.
-    #[arg(long, default_value_t = 0, hide_default_value = true, value_name = "N")]
-    last_messages: i32,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..))]
+    last_messages: Option<i32>,
     /// Only people with at least so many messages; authors only.
     #[arg(long, default_value_t = 0, hide_default_value = true, value_name = "N")]
     min_activity: i32,
@@ -187,7 +188,7 @@ impl FilterArgs {
             last_seen_within: last_seen.into(),
             since_time: self.since,
             until_time: self.until,
-            last_messages: self.last_messages,
+            last_messages: self.last_messages.unwrap_or(0),
             min_activity: self.min_activity,
         }
     }
@@ -250,6 +251,7 @@ pub(crate) async fn run(context: &Context, args: ParseArgs) -> Done {
         }
         Command::Export { which, format, output } => {
             let task = find(&clients, &which.task).await?;
+            let format = format.unwrap_or(if context.json { Format::Ndjson } else { Format::Csv });
             export(context, &clients, task, format, output.as_deref()).await
         }
     }
@@ -312,7 +314,9 @@ async fn watch(context: &Context, clients: &Clients, parse_task_id: String) -> D
         let request = pb::WatchParseTaskRequest { parse_task_id: parse_task_id.clone(), resume_token };
         Client::new(c).watch_parse_task(request).await
     };
-    let Some(task) = follow::<pb::WatchParseTaskResponse>(context, clients, TO, open).await? else { return Ok(()) };
+    let Some(task) = follow::<pb::WatchParseTaskResponse>(context, clients, &Names::default(), TO, open).await? else {
+        return Ok(());
+    };
     if !context.json {
         super::output::print_line(view::task(context, Some(&task)).trim_end());
     }
@@ -337,9 +341,9 @@ async fn export(
     };
     let request = pb::ExportResultsRequest { parse_task_id, format: format.into() };
     let mut pieces = clients.call(TO, request, async |c, r| Client::new(c).export_results(r).await).await?;
-    let cannot = |error: std::io::Error| match output {
-        Some(file) => Failure::new(format!("{} cannot be written: {error}", file.display())),
-        None => Failure::new(format!("standard output cannot be written: {error}")),
+    let cannot = |error: std::io::Error| {
+        let file = output.unwrap_or(Path::new("."));
+        Failure::new(format!("{} cannot be written: {error}", file.display()))
     };
     let folder = output.and_then(Path::parent).filter(|folder| !folder.as_os_str().is_empty());
     let mut file = match output {
@@ -351,7 +355,7 @@ async fn export(
         bytes += piece.data.len();
         match &mut file {
             Some(file) => file.write_all(&piece.data).map_err(cannot)?,
-            None => std::io::stdout().lock().write_all(&piece.data).map_err(cannot)?,
+            None => super::output::print_text(&piece.data),
         }
     }
     if let (Some(file), Some(output)) = (file, output) {

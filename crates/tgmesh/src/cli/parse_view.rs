@@ -4,9 +4,10 @@ use std::fmt::Write as _;
 
 use tgmesh_proto::parsing::v1 as pb;
 use tgmesh_proto::parsing::v1::parse_task::State;
+use tgmesh_proto::parsing::v1::skip_count::Reason;
 
 use super::Context;
-use super::output::{Table, duration, more, word};
+use super::output::{Table, count, duration, more, word};
 
 /// A state as a word.
 pub(crate) fn state_word(state: State) -> String {
@@ -16,6 +17,18 @@ pub(crate) fn state_word(state: State) -> String {
 /// Whether nothing happens any more until somebody does something.
 pub(crate) fn rests(state: State) -> bool {
     matches!(state, State::Paused | State::Completed | State::Cancelled | State::Failed)
+}
+
+/// How many people were left out, and why.
+pub(crate) fn left_out(people: i64, reason: Reason) -> String {
+    let (one, many) = match reason {
+        Reason::Bot => ("bot", "bots"),
+        Reason::Admin => ("admin", "admins"),
+        Reason::NoUsername => ("without a username", "without a username"),
+        Reason::NoPhone => ("without a phone number", "without a phone number"),
+        other => return format!("{people} {}", word(other.as_str_name(), "REASON")),
+    };
+    count(people, one, many)
 }
 
 /// How far a task is, and of how much, when that is known.
@@ -65,6 +78,9 @@ pub(crate) fn table(answer: &pb::ListParseTasksResponse) -> String {
         let progress = task.progress.clone().unwrap_or_default();
         let total = progress.total.map(|total| format!("/{total}")).unwrap_or_default();
         let waiting = task.waiting.as_ref().map(|waiting| waiting.detail.clone()).unwrap_or_default();
+        // A completed task that read less than was reported says why.
+        let lacks = task.completeness.as_ref().filter(|said| !said.complete);
+        let lacks = lacks.map(|said| said.notice.clone()).unwrap_or_default();
         table.row([
             task.id.clone(),
             task.source.clone(),
@@ -72,7 +88,7 @@ pub(crate) fn table(answer: &pb::ListParseTasksResponse) -> String {
             state_word(task.state()),
             format!("{}{total}", progress.read),
             progress.results.to_string(),
-            if task.failure_detail.is_empty() { waiting } else { task.failure_detail.clone() },
+            if task.failure_detail.is_empty() { waiting + &lacks } else { task.failure_detail.clone() },
         ]);
     }
     table.or("no parse tasks yet: tgmesh parse start SOURCE\n") + &more(&answer.next_page_token)
@@ -109,12 +125,8 @@ pub(crate) fn task(context: &Context, task: Option<&pb::ParseTask>) -> String {
     let Some(task) = task else { return String::new() };
     let progress = task.progress.clone().unwrap_or_default();
     let completeness = task.completeness.clone().unwrap_or_default();
-    let skipped: Vec<_> = progress
-        .skipped
-        .iter()
-        .filter(|skip| skip.count > 0)
-        .map(|skip| format!("{} {}", skip.count, word(skip.reason().as_str_name(), "REASON")))
-        .collect();
+    let skipped: Vec<_> =
+        progress.skipped.iter().filter(|skip| skip.count > 0).map(|skip| left_out(skip.count, skip.reason())).collect();
     let waiting = task.waiting.clone().unwrap_or_default();
     let total = progress.total.map(|total| format!(" of {total}")).unwrap_or_default();
     let actions: Vec<_> = task.allowed_actions().map(|action| word(action.as_str_name(), "ALLOWED_ACTION")).collect();

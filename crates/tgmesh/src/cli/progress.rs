@@ -8,7 +8,9 @@ use prost::{Message, Name};
 use service_kit::client::UserChannel;
 use tonic::{Response, Status, Streaming};
 
-use super::client::{Clients, Service};
+use super::client::{Clients, Heard, Service};
+use super::names::Names;
+use super::output::tell;
 use super::{Context, Failure};
 
 /// A message of a watch.
@@ -23,7 +25,7 @@ pub(crate) trait Watched: Message + Name {
     fn subject(&self) -> Option<&Self::Subject>;
 
     /// What has happened since the last message, a line each.
-    fn news(&self) -> Vec<String> {
+    fn news(&self, _names: &Names) -> Vec<String> {
         Vec::new()
     }
 
@@ -48,16 +50,24 @@ pub(crate) struct Progress {
 pub(crate) async fn follow<T: Watched>(
     context: &Context,
     clients: &Clients,
+    names: &Names,
     service: Service,
     open: impl AsyncFn(UserChannel, String) -> Result<Response<Streaming<T>>, Status>,
 ) -> Result<Option<T::Subject>, Failure> {
     let mut watch = Watch::new(context);
     let (mut last, mut unprinted) = (None, None);
-    let each = |message: &T| {
+    let each = |heard: Heard<'_, T>| {
+        let message = match heard {
+            Heard::Message(message) => message,
+            Heard::Broken(failure) => {
+                watch.line(&format!("{}; trying again", failure.message()));
+                return false;
+            }
+        };
         if let Err(failure) = context.show_json(message) {
             unprinted = Some(failure);
         }
-        for line in message.news() {
+        for line in message.news(names) {
             watch.line(&line);
         }
         let Some(subject) = message.subject() else { return unprinted.is_some() };
@@ -66,8 +76,9 @@ pub(crate) async fn follow<T: Watched>(
         last = Some(subject.clone());
         unprinted.is_some() || progress.rests
     };
-    clients.watch(service, open, each, T::resume_token).await?;
+    let watched = clients.watch(service, open, each, T::resume_token).await;
     watch.end();
+    watched?;
     unprinted.map_or(Ok(last), Err)
 }
 
@@ -98,11 +109,13 @@ impl Watch {
         let (position, total) = (*position, *total);
         let Some(bar) = &self.bar else {
             if !self.quiet && self.told != *state {
-                eprintln!("{line}");
+                tell(&format!("{line}\n"));
                 state.clone_into(&mut self.told);
             }
             return;
         };
+        // Nothing of nothing would be a full bar.
+        let total = total.filter(|total| *total > 0);
         if let Some(total) = total {
             // Telegram's number is a promise, not a count.
             bar.set_length(total.max(position));
@@ -124,7 +137,7 @@ impl Watch {
     fn line(&self, line: &str) {
         match &self.bar {
             Some(bar) => bar.println(line),
-            None if !self.quiet => eprintln!("{line}"),
+            None if !self.quiet => tell(&format!("{line}\n")),
             None => {}
         }
     }

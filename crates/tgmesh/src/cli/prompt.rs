@@ -11,7 +11,7 @@ pub(crate) async fn ask(question: &str, hidden: bool) -> Result<Option<String>, 
     let read = tokio::task::spawn_blocking(move || {
         let terminal = std::io::stdin().is_terminal();
         if terminal {
-            eprint!("{question}: ");
+            super::output::tell(&format!("{question}: "));
         }
         if terminal && hidden {
             return console::Term::stderr().read_secure_line().map(Some);

@@ -11,6 +11,7 @@ use service_kit::shutdown::Shutdown;
 use service_kit::telemetry;
 use telegram_emulator::{Emulator, EmulatorConfig, Info, Scenario};
 
+use super::output::print_line;
 use super::phone::{self, Phone};
 use super::{Context, Done};
 use crate::config::Profile;
@@ -113,14 +114,14 @@ pub(crate) fn read_ready(data_dir: &Path) -> Option<Served> {
 fn announce(context: &Context, served: &Served) {
     if context.json {
         if let Ok(text) = serde_json::to_string(served) {
-            println!("{text}");
+            print_line(&text);
         }
         return;
     }
     let services: Vec<String> = served.services.iter().map(|(name, address)| format!("{name} {address}")).collect();
     let emulator = served.emulator.as_ref().and_then(|info| info.control);
     let emulator = emulator.map(|address| format!(" · emulator's control {address}")).unwrap_or_default();
-    println!("ready: {} · admin {}{emulator}", services.join(" · "), served.admin);
+    print_line(&format!("ready: {} · admin {}{emulator}", services.join(" · "), served.admin));
 }
 
 fn follow_signals(context: &Context, shutdown: &Shutdown) {
@@ -203,11 +204,11 @@ pub(crate) async fn emulator(context: &Context, args: EmulatorArgs) -> Done {
 fn announce_emulator(context: &Context, info: &Info) {
     if context.json {
         if let Ok(text) = serde_json::to_string(info) {
-            println!("{text}");
+            print_line(&text);
         }
         return;
     }
     let dcs: Vec<String> = info.dcs.iter().map(|dc| format!("data centre {} {}", dc.id, dc.address)).collect();
     let control = info.control.map(|address| format!(" · control {address}")).unwrap_or_default();
-    println!("ready: {}{control}", dcs.join(" · "));
+    print_line(&format!("ready: {}{control}", dcs.join(" · ")));
 }

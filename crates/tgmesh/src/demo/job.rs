@@ -12,18 +12,27 @@ use tgmesh_proto::telegram::v1::{Outcome, SpeedProfile};
 use super::say;
 use super::stage::Stage;
 use super::verdict::{Claims, Target};
+use crate::cli::output::count;
+use crate::cli::parse_view;
 
 /// Longest time for each part.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 fn bar(what: &str) -> ProgressBar {
-    let bar = ProgressBar::new(0);
     // Nothing is drawn where nobody looks, such as in a file.
-    bar.set_draw_target(ProgressDrawTarget::stderr());
+    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
     let style = ProgressStyle::with_template("  {msg:12} [{bar:40}] {pos}/{len} {elapsed}");
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> "));
     bar.set_message(what.to_owned());
     bar
+}
+
+fn draw(bar: &ProgressBar, done: i64, total: i64) {
+    // Nothing of nothing would be a full bar.
+    if let Some(total) = u64::try_from(total).ok().filter(|total| *total > 0) {
+        bar.set_length(total);
+    }
+    bar.set_position(u64::try_from(done).unwrap_or(0));
 }
 
 /// Parses the community; the task's id.
@@ -47,8 +56,7 @@ pub(super) async fn parse(stage: &Stage) -> anyhow::Result<String> {
         while let Some(update) = watch.message().await? {
             let task = update.parse_task.context("no task")?;
             let progress = task.progress.clone().unwrap_or_default();
-            bar.set_length(u64::try_from(progress.total.unwrap_or(progress.read)).unwrap_or(0));
-            bar.set_position(u64::try_from(progress.read).unwrap_or(0));
+            draw(&bar, progress.read, progress.total.unwrap_or(progress.read));
             match task.state() {
                 parsing::parse_task::State::Completed => return Ok(task),
                 parsing::parse_task::State::Failed => bail!("{}: {}", task.failure_reason, task.failure_detail),
@@ -63,18 +71,11 @@ pub(super) async fn parse(stage: &Stage) -> anyhow::Result<String> {
     let skipped: Vec<String> = progress
         .skipped
         .iter()
-        .map(|skip| {
-            let name = skip.reason().as_str_name().trim_start_matches("REASON_").to_lowercase();
-            format!("{} {}", skip.count, name.replace('_', " "))
-        })
+        .filter(|skip| skip.count > 0)
+        .map(|skip| parse_view::left_out(skip.count, skip.reason()))
         .collect();
-    say(&format!(
-        "  {} members read with {} requests, {} kept; left out: {}",
-        progress.read,
-        progress.requests,
-        progress.results,
-        skipped.join(", ")
-    ));
+    say(&format!("  {} members read with {} requests, {} kept", progress.read, progress.requests, progress.results));
+    say(&format!("  left out: {}", skipped.join(", ")));
     say(&format!("  {}", task.completeness.unwrap_or_default().notice));
     Ok(id)
 }
@@ -97,6 +98,7 @@ pub(super) async fn create(stage: &Stage, task: &str, targets: i32) -> anyhow::R
         audience: Some(invite::Audience {
             source: Some(invite::audience::Source::ParseTaskId(task.to_owned())),
             limit: targets,
+            accept_partial: false,
         }),
         consent_basis: invite::ConsentBasis::ExistingRelationship.into(),
         ..Default::default()
@@ -144,9 +146,8 @@ pub(super) async fn wait(stage: &Stage, campaign: &str) -> anyhow::Result<()> {
                 token = update.resume_token;
                 let campaign = update.campaign.context("no campaign")?;
                 let progress = campaign.progress.clone().unwrap_or_default();
-                bar.set_length(u64::try_from(progress.total).unwrap_or(0));
                 let done: i64 = progress.outcomes.iter().map(|count| count.targets).sum();
-                bar.set_position(u64::try_from(done).unwrap_or(0));
+                draw(&bar, done, progress.total);
                 match campaign.state() {
                     invite::campaign::State::Completed => return Ok(()),
                     invite::campaign::State::Failed => {
@@ -168,10 +169,10 @@ pub(super) async fn report(stage: &Stage, campaign: &str) -> anyhow::Result<Clai
     let report = client.get_report(invite::GetReportRequest { campaign_id: campaign.to_owned() }).await?.into_inner();
     let progress = report.campaign.and_then(|campaign| campaign.progress).unwrap_or_default();
     let mut outcomes = BTreeMap::new();
-    for count in &progress.outcomes {
-        let name = name(count.outcome());
-        say(&format!("  {:3} {name}", count.targets));
-        outcomes.insert(name, count.targets);
+    for outcome in &progress.outcomes {
+        let name = name(outcome.outcome());
+        say(&format!("  {:3} {name}", outcome.targets));
+        outcomes.insert(name, outcome.targets);
     }
     say(&format!(
         "  {} attempts, {:.0} % done, {:.0} % of the outcomes are invitations",
@@ -180,7 +181,7 @@ pub(super) async fn report(stage: &Stage, campaign: &str) -> anyhow::Result<Clai
         progress.success * 100.0
     ));
     for error in &report.errors {
-        say(&format!("      met {} {} times", error.telegram_error, error.count));
+        say(&format!("      {} was met {}", error.telegram_error, count(error.count, "time", "times")));
     }
     let mut targets = Vec::new();
     let mut page_token = String::new();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use service_kit::SharedClock;
-use service_kit::client::{TokenSource as _, UserChannel, bare_channel};
+use service_kit::client::{UserChannel, bare_channel};
 use service_kit::clock::{SystemClock, new_id};
 use service_kit::shutdown::Shutdown;
 use telegram_emulator::Handle;
@@ -71,8 +71,9 @@ impl Stage {
         &self.running.served
     }
 
-    pub(super) fn token(&self) -> String {
-        self.tokens.token()
+    /// Tells commands that use the folder where everything is served.
+    pub(super) fn announce(&self) -> anyhow::Result<()> {
+        launch::write_ready(&self.folder().join("ready.json"), self.served())
     }
 
     /// A new id for a call.
