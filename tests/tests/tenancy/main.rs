@@ -309,7 +309,7 @@ async fn walk(stage: &mut Stage, stranger: Acting) -> anyhow::Result<BTreeMap<St
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_belongs_to_another_workspace_does_not_exist() -> anyhow::Result<()> {
+async fn long_what_belongs_to_another_workspace_does_not_exist() -> anyhow::Result<()> {
     let mut stage = Stage::set().await?;
     let stranger = stage.world.stranger;
     let found = walk(&mut stage, stranger).await?;
@@ -323,7 +323,7 @@ async fn what_belongs_to_another_workspace_does_not_exist() -> anyhow::Result<()
 /// The same walk where it must convict: the stranger's token names the owner's workspace, as if nobody asked whose
 /// things are.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_walk_convicts() -> anyhow::Result<()> {
+async fn long_the_walk_convicts() -> anyhow::Result<()> {
     let mut stage = Stage::set().await?;
     let Acting { workspace_id, .. } = stage.world.owner;
     let liar = Acting { workspace_id, ..stage.world.stranger };
