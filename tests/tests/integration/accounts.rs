@@ -48,6 +48,24 @@ async fn sessions_are_imported_line_by_line() -> anyhow::Result<()> {
     Ok(())
 }
 
+#[tokio::test]
+async fn a_wait_says_nothing_of_a_session_that_is_imported() -> anyhow::Result<()> {
+    let world = World::start().await?;
+    world.handle().add_key([7; 256], 2, Some(61));
+    let filter = FaultFilter { method: Some("users.getUsers".to_owned()), ..FaultFilter::default() };
+    let flood = FaultKind::Error(RpcError::by_name("FLOOD_WAIT_20"));
+    world.handle().inject_fault(Fault::once(filter, flood));
+    let mut client = world.integration(world.owner);
+    let import = || pb::ImportSessionsRequest { request_id: world.id(), sessions: telethon(&[7; 256]) };
+    let first = client.import_sessions(import()).await?.into_inner().results;
+    assert_eq!(first[0].status(), Status::Unreachable, "{}", first[0].detail);
+    assert!(first[0].detail.contains("FLOOD_WAIT_20"), "{}", first[0].detail);
+    let again = client.import_sessions(import()).await?.into_inner().results;
+    assert_eq!(again[0].status(), Status::Connected, "{}", again[0].detail);
+    world.stop().await?;
+    Ok(())
+}
+
 async fn results_account(world: &World) -> anyhow::Result<String> {
     let list = world.integration(world.owner).list_accounts(pb::ListAccountsRequest::default()).await?.into_inner();
     Ok(list.accounts.first().context("no account")?.id.clone())

@@ -90,20 +90,30 @@ pub async fn lose_right(core: &Core, met: Met<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Ends an account's session: it has to log in again.
+/// Ends the session that an account had at `begun`: it has to log in again. One
+/// that it was given since has nothing to do with what an older call met.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn lose_session(core: &Core, met: Met<'_>, state: SessionState) -> Result<()> {
+pub async fn lose_session(core: &Core, met: Met<'_>, state: SessionState, begun: Time) -> Result<()> {
     let tx = core.begin().await?;
+    // The key is of no use any more, and must not be used again.
+    let lost = session::Entity::delete_many()
+        .filter(session::Column::AccountId.eq(met.account_id))
+        .filter(session::Column::CreatedAt.lte(begun.millis()))
+        .exec(&*tx)
+        .await
+        .map_err(|error| core.failed(&error))?;
+    if lost.rows_affected == 0 {
+        tracing::info!(account_id = %met.account_id, error = met.telegram_error, "the session that met it is not the account's any more");
+        return Ok(());
+    }
     let change = account::ActiveModel {
         session_state: Set(state as i32),
         session_error: Set(met.telegram_error.to_owned()),
         ..Default::default()
     };
     touch(core, &tx, met.account_id, change).await?;
-    // The key is of no use any more, and must not be used again.
-    session::Entity::delete_by_id(met.account_id).exec(&*tx).await.map_err(|error| core.failed(&error))?;
     let event = Event {
         telegram_error: met.telegram_error.to_owned(),
         call: met.method.to_owned(),

@@ -10,6 +10,7 @@ use service_kit::identity::Identity;
 use tgmesh_proto::ErrorReason;
 use tgmesh_proto::integration::v1 as pb;
 use tgmesh_proto::integration::v1::import_result::Status;
+use tgmesh_proto::quota::v1::Action;
 use uuid::Uuid;
 
 use super::{Taken, settle, take};
@@ -19,6 +20,7 @@ use crate::core::Core;
 use crate::entity::ended_session;
 use crate::error::{Error, Result};
 use crate::telegram::auth;
+use crate::telegram::outcome::{Verdict, judge};
 
 /// Most lines of one call.
 const MOST: usize = 100;
@@ -128,12 +130,17 @@ async fn one(
     core.connections.close(LineId::Session(id)).await;
     let profile = match answer {
         Ok(profile) => profile,
+        // A wait, or a fault of Telegram's own, says nothing of the session.
         Err(CallError::Rpc(error)) => {
             drop_trial(core, id).await?;
-            return Ok(result(
-                Status::Rejected,
-                &format!("telegram does not accept the session: {}", error.full_name()),
-            ));
+            let name = error.full_name();
+            return Ok(match judge(&error, Action::Read, core.settings.flood_margin) {
+                Verdict::TryAgain | Verdict::Restricted(_) => result(
+                    Status::Unreachable,
+                    &format!("telegram answers {name} for now: import the line again later"),
+                ),
+                _ => result(Status::Rejected, &format!("telegram does not accept the session: {name}")),
+            });
         }
         Err(CallError::KeyUnknown) => {
             drop_trial(core, id).await?;

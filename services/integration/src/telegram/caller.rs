@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use grammers_tl_types::RemoteCall;
+use service_kit::Time;
 use tgmesh_proto::ErrorReason;
 use tgmesh_proto::integration::v1::account::SessionState;
 use tgmesh_proto::integration::v1::restriction::Cause;
@@ -171,6 +172,7 @@ impl Caller<'_> {
     /// # Errors
     /// As [`Failure`] tells.
     pub async fn send<R: RemoteCall>(&self, about: About, request: &R) -> Result<R::Return, Failure> {
+        let begun = self.core.now();
         self.permit(about.class).await.map_err(Failure::NotSent)?;
         let mut pause = PAUSE;
         for tried in 1.. {
@@ -178,7 +180,7 @@ impl Caller<'_> {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
-            match self.read(about, error).await {
+            match self.read(about, error, begun).await {
                 Ok(Read::Failed(Failure::NotSent(error))) if tried > 1 => return Err(Failure::Error(error)),
                 Ok(Read::Failed(failure)) => return Err(failure),
                 Ok(Read::TryAgain(name)) if tried >= TRIES => {
@@ -226,8 +228,8 @@ impl Caller<'_> {
         }
     }
 
-    /// What a failed call means.
-    async fn read(&self, about: About, error: CallError) -> Result<Read> {
+    /// What a call means that failed after it was begun at this time.
+    async fn read(&self, about: About, error: CallError, begun: Time) -> Result<Read> {
         let rpc = match error {
             CallError::Rpc(rpc) => rpc,
             CallError::Forbidden(error) => return Ok(Read::Failed(Failure::NotSent(error))),
@@ -241,12 +243,12 @@ impl Caller<'_> {
             }
             CallError::Unanswered(what) => return Ok(Read::Failed(Failure::Error(unreachable(&what)))),
             CallError::KeyUnknown => {
-                self.lose(about, "AUTH_KEY_UNREGISTERED", SessionState::Revoked).await?;
+                self.lose(about, "AUTH_KEY_UNREGISTERED", SessionState::Revoked, begun).await?;
                 return Ok(Read::Failed(Failure::Error(self.session_lost("AUTH_KEY_UNREGISTERED"))));
             }
             CallError::WrongUser(found) => {
                 tracing::error!(account_id = %self.account_id, found, "the session belongs to another user");
-                self.lose(about, "", SessionState::WrongUser).await?;
+                self.lose(about, "", SessionState::WrongUser, begun).await?;
                 return Ok(Read::Failed(Failure::Error(self.session_lost("WRONG_USER"))));
             }
         };
@@ -270,7 +272,7 @@ impl Caller<'_> {
                 )
             }
             Verdict::SessionLost(state) => {
-                effects::lose_session(self.core, met, state).await?;
+                effects::lose_session(self.core, met, state, begun).await?;
                 Failure::Error(self.session_lost(&name))
             }
             Verdict::ChatUnavailable => Failure::Error(
@@ -299,8 +301,8 @@ impl Caller<'_> {
         }
     }
 
-    async fn lose(&self, about: About, name: &str, state: SessionState) -> Result<()> {
-        effects::lose_session(self.core, self.met(about, name), state).await
+    async fn lose(&self, about: About, name: &str, state: SessionState, begun: Time) -> Result<()> {
+        effects::lose_session(self.core, self.met(about, name), state, begun).await
     }
 
     fn session_lost(&self, name: &str) -> Error {
