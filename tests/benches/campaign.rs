@@ -15,7 +15,7 @@ use common::World;
 use sea_orm::{ConnectionTrait as _, Statement, Value};
 use secrecy::SecretString;
 use service_kit::db::Db;
-use support::bare::Bare;
+use support::bare::{Bare, Chat};
 use support::{median, print, rounds, say};
 use telegram_emulator::CallFilter;
 use tgmesh_proto::invite::v1 as invite;
@@ -126,7 +126,7 @@ struct BareLoop {
 
 struct Worker {
     wire: Bare,
-    chat: grammers_tl_types::enums::InputChannel,
+    chat: Chat,
 }
 
 impl BareLoop {

@@ -19,8 +19,8 @@ use service_kit::identity::{Acting, Issuer, SigningKey, USERS, random_seed};
 use support::bare::Bare;
 use support::{median, print, rounds, say};
 use telegram_emulator::{Emulator, EmulatorConfig, Scenario};
-use tgmesh_proto::integration::v1::{CheckAccountRequest, ImportSessionsRequest};
 use tgmesh_proto::integration::v1::integration_service_client::IntegrationServiceClient;
+use tgmesh_proto::integration::v1::{CheckAccountRequest, ImportSessionsRequest};
 use tgmesh_tests::process::{Launch, binary};
 use tgmesh_tests::wait;
 

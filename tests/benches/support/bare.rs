@@ -15,6 +15,9 @@ use telegram_emulator::Handle;
 /// Members on a page, at most.
 const PAGE: i32 = 200;
 
+/// A chat, as calls name it.
+pub type Chat = enums::InputChannel;
+
 /// One connection of one user.
 pub struct Bare {
     wire: Sender<transport::Full, mtp::Encrypted>,
@@ -61,7 +64,7 @@ impl Bare {
     }
 
     /// A public chat, ready to be named in calls.
-    pub async fn chat(&mut self, username: &str) -> anyhow::Result<enums::InputChannel> {
+    pub async fn chat(&mut self, username: &str) -> anyhow::Result<Chat> {
         let request = functions::contacts::ResolveUsername { username: username.to_owned(), referer: None };
         let enums::contacts::ResolvedPeer::Peer(found) = self.invoke(&request).await?;
         match found.chats.first() {
@@ -75,11 +78,7 @@ impl Bare {
     }
 
     /// A page of the members of a chat.
-    async fn page(
-        &mut self,
-        chat: &enums::InputChannel,
-        offset: i32,
-    ) -> anyhow::Result<types::channels::ChannelParticipants> {
+    async fn page(&mut self, chat: &Chat, offset: i32) -> anyhow::Result<types::channels::ChannelParticipants> {
         let request = functions::channels::GetParticipants {
             channel: chat.clone(),
             filter: enums::ChannelParticipantsFilter::ChannelParticipantsRecent,
@@ -94,7 +93,7 @@ impl Bare {
     }
 
     /// Counts the members of a chat, page by page.
-    pub async fn count_members(&mut self, chat: &enums::InputChannel) -> anyhow::Result<usize> {
+    pub async fn count_members(&mut self, chat: &Chat) -> anyhow::Result<usize> {
         let mut counted = 0;
         loop {
             let read = self.page(chat, i32::try_from(counted)?).await?.participants.len();
@@ -119,7 +118,7 @@ impl Bare {
     }
 
     /// Invites one person.
-    pub async fn invite(&mut self, chat: &enums::InputChannel, user: &enums::InputUser) -> anyhow::Result<()> {
+    pub async fn invite(&mut self, chat: &Chat, user: &enums::InputUser) -> anyhow::Result<()> {
         let request = functions::channels::InviteToChannel { channel: chat.clone(), users: vec![user.clone()] };
         self.invoke(&request).await?;
         Ok(())
