@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::Deserialize;
-use service_kit::clock::SharedClock;
-use tgmesh_proto::telegram::v1::SpeedProfile;
+use service_kit::clock::{SharedClock, duration_to_proto};
+use tgmesh_proto::telegram::v1::{ReadPace, SpeedProfile};
 use uuid::Uuid;
 
 use super::limits::or_off;
@@ -29,6 +29,14 @@ pub struct Speed {
     /// writes it `"off"`.
     #[serde(deserialize_with = "or_off")]
     pub per_minute: Option<u32>,
+}
+
+impl Speed {
+    /// Time between two reads over a longer while: the tighter of both bounds.
+    fn pace(self) -> Duration {
+        let of_minute = self.per_minute.map_or(Duration::ZERO, |bound| MINUTE / bound.max(1));
+        of_minute.max(Duration::from_millis(self.interval_ms))
+    }
 }
 
 /// How fast reads follow one another, by profile.
@@ -131,6 +139,16 @@ impl Pacing {
                 sleep.await;
             }
         }
+    }
+
+    /// How fast an account reads over a longer while, by speed.
+    pub fn paces(&self) -> Vec<ReadPace> {
+        let speeds = [SpeedProfile::Safe, SpeedProfile::Medium, SpeedProfile::Fast];
+        let pace = |speed: SpeedProfile| {
+            let interval = Some(duration_to_proto(self.config.of(speed).pace()));
+            ReadPace { speed: speed.into(), interval }
+        };
+        speeds.map(pace).to_vec()
     }
 
     fn track(&self, account_id: Uuid) -> Arc<tokio::sync::Mutex<Track>> {

@@ -103,5 +103,5 @@ pub async fn resolve_peer(
 pub async fn get_chat(core: &Core, who: &Identity, request: &pb::GetChatRequest) -> Result<pb::GetChatResponse> {
     let caller = under_lease(core, lease(core, who, request.lease.as_ref()).await?).await?;
     let full = caller.full_chat(&request.chat).await?;
-    Ok(pb::GetChatResponse { chat: Some(full.chat) })
+    Ok(pb::GetChatResponse { chat: Some(full.chat), read_paces: core.pacing.paces() })
 }

@@ -6,6 +6,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _};
 use service_kit::Identity;
 use service_kit::watch::{WatchStream, watch};
 use tgmesh_proto::parsing::v1 as wire;
+use tgmesh_proto::parsing::v1::parse_task::State;
 
 use super::{Answers, Parsing, convert, id};
 use crate::error::{Error, Failure};
@@ -41,7 +42,7 @@ impl Parsing {
         }))
     }
 
-    /// All results of a task that has ended.
+    /// All results of a task that does not run.
     pub(super) async fn results_stream(
         &self,
         who: &Identity,
@@ -51,8 +52,9 @@ impl Parsing {
         let what = (who.workspace_id, task.id);
         let cursor = std::str::from_utf8(&request.cursor).map_err(|_| Error::Cursor)?;
         let after: Option<i64> = self.tokens.position("stream_results", &what, cursor).map_err(|_| Error::Cursor)?;
-        // Whoever takes results of a task that still runs would take a part for all.
-        if !has_ended(task.task_state()) {
+        // Results of a task under way would be a part that nobody can tell the size of.
+        let rests = has_ended(task.task_state()) || task.task_state() == State::Paused;
+        if !rests {
             return Err(Error::StateWrong(task.task_state()));
         }
         let (db, tokens) = (self.db.clone(), self.tokens.clone());

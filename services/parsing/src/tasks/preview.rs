@@ -5,14 +5,14 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use service_kit::SharedClock;
 use service_kit::client::ServiceChannel;
-use service_kit::clock::duration_to_proto;
+use service_kit::clock::{duration_from_proto, duration_to_proto};
 use service_kit::identity::Acting;
 use service_kit::lease::Leases;
 use tgmesh_proto::ErrorReason;
 use tgmesh_proto::lease::v1::{AcquireLeaseRequest, ChatRight, Purpose};
 use tgmesh_proto::parsing::v1::{ParseKind, SourcePreview};
 use tgmesh_proto::telegram::v1::telegram_service_client::TelegramServiceClient;
-use tgmesh_proto::telegram::v1::{Chat, ChatKind, GetChatRequest, SpeedProfile};
+use tgmesh_proto::telegram::v1::{Chat, ChatKind, GetChatRequest, GetChatResponse, ReadPace, SpeedProfile};
 use tonic::{Code, Status};
 
 use super::Order;
@@ -61,7 +61,10 @@ impl Previews {
 
     async fn one(&self, acting: Acting, source: String, order: &Order, wait: Duration) -> Result<SourcePreview, Error> {
         match self.chat(acting, &source, wait).await {
-            Ok(chat) => Ok(preview(&source, chat, order)),
+            Ok(GetChatResponse { chat, read_paces }) => {
+                let pace = pace(&read_paces, order.speed);
+                Ok(preview(&source, chat.unwrap_or_default(), order, pace))
+            }
             Err(status) => {
                 let status = self.channel.name_failure(status);
                 match tgmesh_proto::status::reason(&status) {
@@ -77,7 +80,7 @@ impl Previews {
         }
     }
 
-    async fn chat(&self, acting: Acting, source: &str, wait: Duration) -> Result<Chat, Status> {
+    async fn chat(&self, acting: Acting, source: &str, wait: Duration) -> Result<GetChatResponse, Status> {
         let request = AcquireLeaseRequest {
             purpose: Purpose::Parse as i32,
             chat: source.to_owned(),
@@ -94,7 +97,7 @@ impl Previews {
         if let Err(status) = lease.release().await {
             tracing::warn!(code = ?status.code(), "the lease of a preview was not released and ends by itself");
         }
-        Ok(answer?.into_inner().chat.unwrap_or_default())
+        Ok(answer?.into_inner())
     }
 }
 
@@ -104,8 +107,8 @@ fn is_answer(reason: ErrorReason, code: Code) -> bool {
         || matches!(reason, ErrorReason::NoAccountAvailable | ErrorReason::QuotaExceeded | ErrorReason::FloodWait)
 }
 
-/// What can be said of a chat before it is read.
-fn preview(source: &str, chat: Chat, order: &Order) -> SourcePreview {
+/// What can be said of a chat before it is read, at a pace that may not be known.
+fn preview(source: &str, chat: Chat, order: &Order, pace: Option<Duration>) -> SourcePreview {
     let unsuitable = order.kind == ParseKind::MessageAuthors && chat.kind == ChatKind::Channel as i32;
     let (total, cap, page, to_read) = match order.kind {
         ParseKind::Members => {
@@ -120,8 +123,8 @@ fn preview(source: &str, chat: Chat, order: &Order) -> SourcePreview {
             (None, 0, MESSAGES_PAGE, (last > 0).then_some(last))
         }
     };
-    let estimate =
-        to_read.map(|count| pace(order.speed) * u32::try_from((count + page - 1) / page).unwrap_or(u32::MAX));
+    let pages = |count: i64| u32::try_from((count + page - 1) / page).unwrap_or(u32::MAX);
+    let estimate = to_read.zip(pace).map(|(count, pace)| pace.saturating_mul(pages(count)));
     SourcePreview {
         source: source.to_owned(),
         chat: Some(chat),
@@ -132,15 +135,11 @@ fn preview(source: &str, chat: Chat, order: &Order) -> SourcePreview {
     }
 }
 
-/// Time between two requests over a longer while: the limit per minute is the
-/// tighter one in every profile.
-fn pace(speed: SpeedProfile) -> Duration {
-    let per_minute = match speed {
-        SpeedProfile::Safe => 20,
-        SpeedProfile::Medium | SpeedProfile::Unspecified => 40,
-        SpeedProfile::Fast => 90,
-    };
-    Duration::from_secs(60) / per_minute
+/// Time between two reads at a speed, as the integration service keeps it.
+fn pace(paces: &[ReadPace], speed: SpeedProfile) -> Option<Duration> {
+    let speed = if speed == SpeedProfile::Unspecified { SpeedProfile::Medium } else { speed };
+    let pace = paces.iter().find(|pace| pace.speed() == speed)?;
+    pace.interval.as_ref().map(duration_from_proto)
 }
 
 #[cfg(test)]
@@ -157,17 +156,48 @@ mod tests {
         Chat { kind: kind as i32, member_count: Some(members), ..Default::default() }
     }
 
+    /// As a deployment may have configured it.
+    fn paced(speed: SpeedProfile) -> Option<Duration> {
+        let paces = [(SpeedProfile::Safe, 3_000), (SpeedProfile::Medium, 1_500), (SpeedProfile::Fast, 70)];
+        let paces = paces.map(|(speed, millis)| ReadPace {
+            speed: speed.into(),
+            interval: Some(duration_to_proto(Duration::from_millis(millis))),
+        });
+        pace(&paces, speed)
+    }
+
+    #[test]
+    fn the_pace_is_what_is_configured() {
+        assert_eq!(paced(SpeedProfile::Fast), Some(Duration::from_millis(70)));
+        assert_eq!(paced(SpeedProfile::Unspecified), paced(SpeedProfile::Medium));
+        assert_eq!(pace(&[], SpeedProfile::Fast), None, "nobody can tell");
+        let order = order(ParseKind::Members, SpeedProfile::Fast);
+        let seen = |pace| preview("@a", chat(ChatKind::BasicGroup, 200), &order, pace).estimate;
+        assert_eq!(seen(paced(SpeedProfile::Fast)), Some(duration_to_proto(Duration::from_millis(70))));
+        assert_eq!(seen(None), None);
+    }
+
     #[test]
     fn a_capped_group_is_estimated_by_what_telegram_shows() {
-        let seen = preview("@a", chat(ChatKind::Supergroup, 50_000), &order(ParseKind::Members, SpeedProfile::Medium));
+        let seen = preview(
+            "@a",
+            chat(ChatKind::Supergroup, 50_000),
+            &order(ParseKind::Members, SpeedProfile::Medium),
+            paced(SpeedProfile::Medium),
+        );
         assert_eq!((seen.total, seen.cap), (Some(50_000), 10_000));
-        // 50 pages at 40 a minute.
+        // 50 pages, one each 1.5 s.
         assert_eq!(seen.estimate, Some(duration_to_proto(Duration::from_secs(75))));
     }
 
     #[test]
     fn a_basic_group_has_no_cap() {
-        let seen = preview("@a", chat(ChatKind::BasicGroup, 150), &order(ParseKind::Members, SpeedProfile::Safe));
+        let seen = preview(
+            "@a",
+            chat(ChatKind::BasicGroup, 150),
+            &order(ParseKind::Members, SpeedProfile::Safe),
+            paced(SpeedProfile::Safe),
+        );
         assert_eq!((seen.total, seen.cap), (Some(150), 0));
         assert_eq!(seen.estimate, Some(duration_to_proto(Duration::from_secs(3))));
     }
@@ -175,14 +205,14 @@ mod tests {
     #[test]
     fn what_nobody_can_tell_is_absent() {
         let order = order(ParseKind::MessageAuthors, SpeedProfile::Fast);
-        let seen = preview("@a", chat(ChatKind::Supergroup, 100), &order);
+        let seen = preview("@a", chat(ChatKind::Supergroup, 100), &order, paced(SpeedProfile::Fast));
         assert_eq!((seen.total, seen.estimate), (None, None));
     }
 
     #[test]
     fn a_channel_has_no_authors() {
         let order = order(ParseKind::MessageAuthors, SpeedProfile::Fast);
-        let seen = preview("@a", chat(ChatKind::Channel, 100), &order);
+        let seen = preview("@a", chat(ChatKind::Channel, 100), &order, None);
         assert_eq!(seen.failure_reason, "CHAT_KIND_UNSUITABLE");
     }
 

@@ -285,9 +285,15 @@ async fn a_part_is_never_taken_for_all(database: TestDatabase) -> anyhow::Result
     let id = user.create(user.order(ParseKind::Members)).await?;
     user.until(&id, "a page", |task| task.progress.as_ref().is_some_and(|progress| progress.read == 50)).await?;
     let (mut invite, acting) = world.invite(&running, 10)?;
-    let request = wire::StreamResultsRequest { parse_task_id: id, ..Default::default() };
-    let failure = refused(invite.stream_results(acting.request(request)).await, ErrorReason::ParseTaskStateWrong);
+    let request = wire::StreamResultsRequest { parse_task_id: id.clone(), ..Default::default() };
+    let failure =
+        refused(invite.stream_results(acting.request(request.clone())).await, ErrorReason::ParseTaskStateWrong);
     assert_eq!(failure.metadata.get("state").map(String::as_str), Some("RUNNING"));
+    // What a pause has left can be taken by whoever says that a part will do.
+    let pause = wire::PauseParseTaskRequest { request_id: user.request_id(), parse_task_id: id };
+    user.client.pause_parse_task(pause).await?;
+    let mut stream = invite.stream_results(acting.request(request)).await?.into_inner();
+    assert_eq!(stream.message().await?.map(|batch| batch.results.len()), Some(50));
     Ok(())
 }
 
@@ -363,7 +369,7 @@ async fn a_preview_creates_nothing(database: TestDatabase) -> anyhow::Result<()>
     assert!(answer.parse_tasks.is_empty());
     let preview = &answer.previews[0];
     assert_eq!((preview.source.as_str(), preview.total, preview.cap), ("@rustberlin", Some(50_000), 10_000));
-    assert_eq!(preview.estimate.as_ref().map(|estimate| estimate.seconds), Some(75));
+    assert_eq!(preview.estimate.as_ref().map(|estimate| estimate.seconds), Some(25));
     assert_eq!(preview.chat.as_ref().map(|chat| chat.title.as_str()), Some("Rust Berlin"));
     assert_eq!(answer.previews[1].source, "@other_chat");
     assert!(world.integration.script().held.is_empty(), "leases were given back");

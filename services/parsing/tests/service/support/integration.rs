@@ -265,10 +265,12 @@ not_here! {
 impl Integration {
     fn chat(&self, request: &telegram::GetChatRequest) -> Result<telegram::GetChatResponse, Status> {
         self.check(request.lease.as_ref())?;
+        let interval = Some(prost_types::Duration { seconds: 0, nanos: 500_000_000 });
+        let pace = telegram::ReadPace { speed: telegram::SpeedProfile::Medium.into(), interval };
         let mut script = self.script();
         match script.chat_faults.pop_front() {
             Some(fault) => Err(fault),
-            None => Ok(telegram::GetChatResponse { chat: Some(script.chat.clone()) }),
+            None => Ok(telegram::GetChatResponse { chat: Some(script.chat.clone()), read_paces: vec![pace] }),
         }
     }
 
