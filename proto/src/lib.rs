@@ -13,6 +13,7 @@ include!(concat!(env!("OUT_DIR"), "/modules.rs"));
 
 pub mod codec;
 pub mod methods;
+pub mod shortage;
 pub mod status;
 pub mod validate;
 

@@ -3,25 +3,24 @@
 use std::time::Duration;
 
 use service_kit::Time;
-use tgmesh_proto::ErrorReason;
 use tgmesh_proto::invite::v1::Waiting;
 use tgmesh_proto::invite::v1::waiting::{Reason, ReasonCount};
+use tgmesh_proto::{ErrorReason, shortage};
 use tonic::Status;
 
-/// The keys by which `NO_ACCOUNT_AVAILABLE` counts accounts. The first one with
-/// a count is what the campaign waits for: they stand in the order in which
-/// they end by themselves, soonest first.
-const KEYS: &[(&str, Reason, &str)] = &[
-    ("leased", Reason::Leased, "work elsewhere"),
-    ("cooling_down", Reason::CoolingDown, "rest between two actions"),
-    ("flood_wait", Reason::FloodWait, "wait because Telegram demands it"),
-    ("chat_limit", Reason::ChatLimit, "have used up their limit for this chat"),
-    ("daily_limit", Reason::DailyLimit, "have used up their limit of the day or hour"),
-    ("restricted", Reason::Restricted, "are restricted by Telegram"),
-    ("offline", Reason::Offline, "have no working session or connection"),
-    ("paused", Reason::Paused, "are paused"),
-    ("no_rights", Reason::NoRights, "have no right to invite into the chat"),
-    ("not_eligible", Reason::NotEligible, "are not allowed for this work"),
+/// The reason that each key of `NO_ACCOUNT_AVAILABLE` is. The first one with a
+/// count is what the campaign waits for: it ends soonest by itself.
+const REASONS: &[(&str, Reason)] = &[
+    ("leased", Reason::Leased),
+    ("cooling_down", Reason::CoolingDown),
+    ("flood_wait", Reason::FloodWait),
+    ("chat_limit", Reason::ChatLimit),
+    ("daily_limit", Reason::DailyLimit),
+    ("restricted", Reason::Restricted),
+    ("offline", Reason::Offline),
+    ("paused", Reason::Paused),
+    ("no_rights", Reason::NoRights),
+    ("not_eligible", Reason::NotEligible),
 ];
 
 /// What a refused request for an account says.
@@ -42,23 +41,17 @@ pub fn denial(status: &Status, now: Time) -> Denial {
         return Denial { waiting: dependency(status.message()), contended: false, retry_after: None };
     };
     let mut counts = Vec::new();
-    let mut lines = Vec::new();
-    for (key, reason, text) in KEYS {
-        let accounts: i32 = failure.metadata.get(*key).and_then(|count| count.parse().ok()).unwrap_or(0);
+    for (key, reason) in REASONS {
+        let accounts = shortage::accounts(&failure.metadata, key);
         if accounts > 0 {
             counts.push(ReasonCount { reason: *reason as i32, accounts });
-            lines.push(format!("{accounts} {text}"));
         }
     }
     let contended = counts.iter().any(|count| count.reason == Reason::Leased as i32);
     let until = failure.metadata.get("earliest_time").and_then(|text| parse_time(text));
     let until = until.or_else(|| failure.retry_after.map(|delay| now + delay));
     let reason = counts.first().map_or(Reason::NotEligible as i32, |count| count.reason);
-    let detail = if lines.is_empty() {
-        "the workspace has no account for this work".to_owned()
-    } else {
-        format!("no account is free: {}", lines.join(", "))
-    };
+    let detail = shortage::line(&failure.metadata);
     Denial {
         waiting: Waiting { reason, until_time: until.map(Time::to_proto), counts, detail },
         contended,
@@ -124,7 +117,9 @@ mod tests {
 
     #[test]
     fn each_reason_is_told() {
-        for (key, reason, _) in KEYS {
+        let order: Vec<&str> = REASONS.iter().map(|(key, _)| *key).collect();
+        assert_eq!(order, shortage::SHORTAGE.iter().map(|(key, _)| *key).collect::<Vec<_>>());
+        for (key, reason) in REASONS {
             let refused = status(ErrorReason::NoAccountAvailable, "x").with(key, 2).with("not_eligible", 1).build();
             let denial = denial(&refused, Time::ZERO);
             assert_eq!(denial.waiting.reason(), *reason, "{key}");

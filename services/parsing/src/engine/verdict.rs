@@ -1,11 +1,11 @@
 //! What an error of the integration service means for a task. Pure: by the
 //! reason's name, never by its text.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tgmesh_proto::ErrorReason;
 use tgmesh_proto::parsing::v1::waiting;
+use tgmesh_proto::shortage::{self, SHORTAGE};
 use tonic::{Code, Status};
 
 /// Failures that look like ours, in a row without a batch between them, after
@@ -78,7 +78,7 @@ pub fn verdict(status: &Status, strikes: i32) -> Verdict {
             0 => Verdict::Again,
             _ => wait(waiting::Reason::Account, format!("the account was lost: {}", status.message())),
         },
-        R::NoAccountAvailable => no_account(status, &failure, strikes),
+        R::NoAccountAvailable => no_account(&failure, strikes),
         R::QuotaExceeded => {
             let limit = failure.metadata.get("limit").map_or("of reading", String::as_str);
             wait(waiting::Reason::Account, format!("the limit {limit} of the account is used up"))
@@ -134,13 +134,10 @@ fn no_reason(status: &Status, strikes: i32) -> Verdict {
 }
 
 /// No account can be had: metadata count them by reason.
-fn no_account(status: &Status, failure: &tgmesh_proto::status::Failure, strikes: i32) -> Verdict {
-    let counted = |(reason, count): (&String, &String)| {
-        let count: u64 = count.parse().ok().filter(|count| *count > 0)?;
-        Some((reason.clone(), count))
-    };
-    let counts: BTreeMap<String, u64> = failure.metadata.iter().filter_map(counted).collect();
-    let only = |reason: &str| counts.len() == 1 && counts.contains_key(reason);
+fn no_account(failure: &tgmesh_proto::status::Failure, strikes: i32) -> Verdict {
+    let counted = SHORTAGE.iter().map(|(key, _)| *key).filter(|key| shortage::accounts(&failure.metadata, key) > 0);
+    let counted: Vec<&str> = counted.collect();
+    let only = |reason: &str| counted == [reason];
     // Rights are asked for in the background, so the first answers may be old.
     if only("no_rights") && strikes >= MOST_BLIND {
         return Verdict::Fail {
@@ -148,16 +145,12 @@ fn no_account(status: &Status, failure: &tgmesh_proto::status::Failure, strikes:
             detail: "no account of the workspace can see the chat".to_owned(),
         };
     }
-    let list: Vec<String> =
-        counts.iter().map(|(reason, count)| format!("{} {count}", reason.replace('_', " "))).collect();
-    let detail =
-        if list.is_empty() { status.message().to_owned() } else { format!("no account is free: {}", list.join(", ")) };
     Verdict::Wait {
         reason: if only("flood_wait") { waiting::Reason::FloodWait } else { waiting::Reason::Account },
         foretold: failure.retry_after,
         // The wait for an account was long already: back into the queue.
         retry: failure.retry_after.unwrap_or(SOON).min(backoff(strikes)).min(SOON),
-        detail,
+        detail: shortage::line(&failure.metadata),
     }
 }
 
@@ -253,7 +246,7 @@ mod tests {
             .build();
         let Verdict::Wait { reason, retry, foretold, detail } = verdict(&none, 3) else { panic!("it waits") };
         assert_eq!(reason, waiting::Reason::Account);
-        assert_eq!(detail, "no account is free: flood wait 1, leased 2");
+        assert_eq!(detail, "no account is free: 2 work elsewhere, 1 wait because Telegram demands it");
         // Told in full, tried earlier.
         assert_eq!((foretold, retry), (Some(Duration::from_secs(900)), Duration::from_secs(4)));
     }
@@ -284,7 +277,7 @@ mod tests {
     fn a_workspace_without_accounts_is_told_so() {
         let none = tgmesh_proto::status::status(ErrorReason::NoAccountAvailable, "the workspace has none").build();
         let Verdict::Wait { detail, .. } = verdict(&none, 0) else { panic!("it waits") };
-        assert_eq!(detail, "the workspace has none");
+        assert!(detail.starts_with("the workspace has no account"), "{detail}");
     }
 
     #[test]
