@@ -323,7 +323,8 @@ pub(super) fn or_off<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Optio
         }
 
         fn visit_i64<E: serde::de::Error>(self, number: i64) -> Result<Self::Value, E> {
-            let fits = u64::try_from(number).map_err(|_| E::invalid_value(serde::de::Unexpected::Signed(number), &self));
+            let fits =
+                u64::try_from(number).map_err(|_| E::invalid_value(serde::de::Unexpected::Signed(number), &self));
             self.visit_u64(fits?)
         }
 
