@@ -27,10 +27,10 @@ pub async fn get(app: &App, who: &Identity, campaign_id: &str) -> Result<GetRepo
     let id = campaigns::id(campaign_id)?;
     let model = campaigns::store::find(app.db.conn(), who.workspace_id, id).await?;
     let campaign = campaigns::get(app, who, campaign_id).await?;
-    let outcomes = store::outcomes(app.db.conn(), id).await?;
-    let attempts = store::attempts(app.db.conn(), id).await?;
-    let errors = store::errors(app.db.conn(), id, MOST_ERRORS).await?;
-    let span = store::span(app.db.conn(), id).await?;
+    let outcomes = store::outcomes(app.db.conn(), who.workspace_id, id).await?;
+    let attempts = store::attempts(app.db.conn(), who.workspace_id, id).await?;
+    let errors = store::errors(app.db.conn(), who.workspace_id, id, MOST_ERRORS).await?;
+    let span = store::span(app.db.conn(), who.workspace_id, id).await?;
     let time = |at: i64| Time::from_millis(at).to_proto();
     let end = model.ended_at.unwrap_or_else(|| app.now());
     Ok(GetReportResponse {
