@@ -182,7 +182,7 @@ async fn campaign(world: &World, task: &str) -> anyhow::Result<(String, Claims)>
     };
     client.add_do_not_contact(request).await?;
     let source = invite::audience::Source::ParseTaskId(task.to_owned());
-    let audience = Some(invite::Audience { source: Some(source), limit: 0 });
+    let audience = Some(invite::Audience { source: Some(source), limit: 0, ..Default::default() });
     let created = client.create_campaign(invite::CreateCampaignRequest { audience, ..world.campaign_of(&[]) }).await?;
     let id = created.into_inner().campaign.context("no campaign")?.id;
     world.start_campaign(world.owner, &id).await?;

@@ -2,6 +2,8 @@
 
 mod m20261120_000001_first;
 mod m20261120_000002_requests_are_held;
+mod m20261120_000003_audience_notice;
+mod m20261120_000004_person_keys;
 
 use sea_orm_migration::prelude::*;
 
@@ -12,6 +14,11 @@ pub struct Migrator;
 #[async_trait::async_trait]
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(m20261120_000001_first::Migration), Box::new(m20261120_000002_requests_are_held::Migration)]
+        vec![
+            Box::new(m20261120_000001_first::Migration),
+            Box::new(m20261120_000002_requests_are_held::Migration),
+            Box::new(m20261120_000003_audience_notice::Migration),
+            Box::new(m20261120_000004_person_keys::Migration),
+        ]
     }
 }

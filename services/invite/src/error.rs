@@ -11,6 +11,8 @@ use tgmesh_proto::status::status;
 use tgmesh_proto::telegram::v1::account_readiness::Problem;
 use tonic::Status;
 
+use crate::audience::task::SoFar;
+
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -45,9 +47,15 @@ pub enum Error {
     /// The campaign's state does not allow it.
     #[error("the campaign is {}", name(.0.as_str_name(), "STATE_"))]
     CampaignState(State),
-    /// The parse task is not done.
-    #[error("the parse task is still {}: wait for its end, or pause or cancel it", .0.to_lowercase())]
-    ParseTaskState(String),
+    /// The parse task has not completed.
+    #[error("{so_far}: {}", .so_far.advice())]
+    ParseTask {
+        /// How far it came.
+        so_far: SoFar,
+    },
+    /// Nobody of the audience can become a target; why, by field.
+    #[error("nobody of the audience can become a target: {}", .0.first().map_or("", |(_, problem)| problem))]
+    NobodyAccepted(Vec<(String, String)>),
     /// Nobody is left to contact.
     #[error("the campaign has no targets that are left to do")]
     NoTargets,
@@ -133,7 +141,19 @@ impl From<Error> for Status {
             Error::CampaignState(state) => plain(ErrorReason::CampaignStateWrong)
                 .with("state", state.as_str_name().trim_start_matches("STATE_"))
                 .build(),
-            Error::ParseTaskState(state) => plain(ErrorReason::ParseTaskStateWrong).with("state", state).build(),
+            Error::ParseTask { so_far } => {
+                let state = so_far.state.as_str_name().trim_start_matches("STATE_");
+                let status = plain(ErrorReason::ParseTaskStateWrong).with("state", state);
+                let status = status.with("results", so_far.results).with("read", so_far.read);
+                match so_far.total {
+                    Some(total) => status.with("total", total).build(),
+                    None => status.build(),
+                }
+            }
+            Error::NobodyAccepted(problems) => {
+                let status = plain(ErrorReason::FieldInvalid).with("field", "audience");
+                problems.into_iter().fold(status, |status, (field, problem)| status.violation(field, problem)).build()
+            }
             Error::NoTargets => plain(ErrorReason::NoTargets).build(),
             Error::NoAbleAccount(problems) => problems
                 .iter()
@@ -181,6 +201,7 @@ impl From<Error> for Status {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tgmesh_proto::parsing::v1::parse_task::State as TaskState;
 
     #[test]
     fn every_error_has_its_reason() {
@@ -193,7 +214,11 @@ mod tests {
             (Error::TargetNotFound, ErrorReason::TargetNotFound),
             (Error::AudienceNotFound, ErrorReason::AudienceNotFound),
             (Error::CampaignState(State::Running), ErrorReason::CampaignStateWrong),
-            (Error::ParseTaskState("RUNNING".into()), ErrorReason::ParseTaskStateWrong),
+            (
+                Error::ParseTask { so_far: SoFar { state: TaskState::Running, results: 1, read: 2, total: None } },
+                ErrorReason::ParseTaskStateWrong,
+            ),
+            (Error::NobodyAccepted(vec![("audience".into(), "x".into())]), ErrorReason::FieldInvalid),
             (Error::NoTargets, ErrorReason::NoTargets),
             (Error::NoAbleAccount(vec![(Problem::NoRights, 2)]), ErrorReason::NoAbleAccount),
             (Error::ChatNotVisible, ErrorReason::ChatNotVisible),

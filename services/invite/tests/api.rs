@@ -38,12 +38,14 @@ async fn an_audience_comes_from_a_parse_task_with_its_references() {
             (0..30).map(|number| found(number, "", if number % 2 == 0 { 100 } else { 101 })).collect();
         let mut request = service.request(&[]);
         let task = Uuid::from_u128(9).to_string();
-        request.audience = Some(Audience { source: Some(Source::ParseTaskId(task.clone())), limit: 0 });
+        request.audience =
+            Some(Audience { source: Some(Source::ParseTaskId(task.clone())), limit: 0, ..Default::default() });
         let created = service.client.create_campaign(request).await.unwrap().into_inner();
         let report = created.import_report.unwrap();
         assert_eq!((report.read, report.accepted, report.duplicates), (30, 30, 0), "{report:?}");
         let mut limited = service.request(&[]);
-        limited.audience = Some(Audience { source: Some(Source::ParseTaskId(task.clone())), limit: 11 });
+        limited.audience =
+            Some(Audience { source: Some(Source::ParseTaskId(task.clone())), limit: 11, ..Default::default() });
         let first = service.client.create_campaign(limited).await.unwrap().into_inner().campaign.unwrap();
         assert_eq!(first.progress.unwrap().total, 11);
         let id = created.campaign.unwrap().id;
@@ -69,7 +71,8 @@ async fn whom_no_account_can_address_is_told_so() {
             _ => Reaction::Answer(Outcome::Invited),
         });
         let mut request = service.request(&[]);
-        request.audience = Some(Audience { source: Some(Source::ParseTaskId(service.id())), limit: 0 });
+        request.audience =
+            Some(Audience { source: Some(Source::ParseTaskId(service.id())), limit: 0, ..Default::default() });
         let id = service.client.create_campaign(request).await.unwrap().into_inner().campaign.unwrap().id;
         service.start_campaign(&id).await;
         let done = service.until_done(&id).await;
@@ -189,7 +192,7 @@ async fn a_failed_creation_leaves_nothing_and_can_be_made_again() {
         service.client.create_campaign(request).await.unwrap();
         assert_eq!((rows(&service, "targets").await, rows(&service, "stagings").await), (3, 0));
         let upload = CreateCampaignRequest {
-            audience: Some(Audience { source: Some(Source::AudienceId(service.id())), limit: 0 }),
+            audience: Some(Audience { source: Some(Source::AudienceId(service.id())), limit: 0, ..Default::default() }),
             ..service.request(&[])
         };
         assert_eq!(reason(service.client.create_campaign(upload).await), ErrorReason::AudienceNotFound);
@@ -202,7 +205,10 @@ async fn a_failed_creation_leaves_nothing_and_can_be_made_again() {
 async fn a_start_is_checked_account_by_account() {
     on_each(|db| async move {
         let mut service = Service::start(db, 2).await;
-        let empty = service.create(&["!".to_owned()]).await;
+        let empty = service.create(&["@listed".to_owned()]).await;
+        let people_listed = vec!["@listed".to_owned()];
+        let list = AddDoNotContactRequest { request_id: service.id(), people: people_listed, reason: String::new() };
+        service.client.add_do_not_contact(list).await.unwrap();
         let start =
             |service: &Service, id: &str| StartCampaignRequest { request_id: service.id(), campaign_id: id.into() };
         let request = start(&service, &empty.id);
@@ -444,23 +450,26 @@ async fn half_a_campaign_is_never_seen() {
 /// its rows are swept.
 #[tokio::test]
 async fn killed_while_it_builds_a_campaign() {
+    use sea_orm::ConnectionTrait as _;
     on_each(|db| async move {
         let mut config = common::config();
-        (config.import.batch, config.import.staging_s) = (5, 0);
+        config.import.batch = 5;
         let mut service = Service::start_with(config.clone(), db.clone(), World::start(1).await).await;
         service.world.state().results = (0..50).map(|number| found(number, "", 100)).collect();
         service.world.state().results_hang = true;
         let mut request = service.request(&[]);
-        request.audience = Some(Audience { source: Some(Source::ParseTaskId(service.id())), limit: 0 });
+        request.audience =
+            Some(Audience { source: Some(Source::ParseTaskId(service.id())), limit: 0, ..Default::default() });
         let mut client = service.client.clone();
         let call = tokio::spawn(async move { client.create_campaign(request).await });
-        while rows(&service, "targets").await == 0 {
+        while rows(&service, "targets").await < 50 {
             tokio::task::yield_now().await;
         }
         let all = service.client.list_campaigns(ListCampaignsRequest::default()).await.unwrap().into_inner();
         assert!(all.campaigns.is_empty());
         call.abort();
         let world = service.kill().await;
+        db.conn().execute_unprepared("UPDATE stagings SET expires_at = 0").await.unwrap();
         let service = Service::start_with(config, db, world).await;
         while rows(&service, "targets").await + rows(&service, "target_peers").await > 0 {
             tokio::task::yield_now().await;

@@ -79,7 +79,7 @@ async fn when_a_reference_is_read() {
             vec![ParseResult { result: Some(parse_result::Result::Person(person)), ..Default::default() }];
         let mut request = service.request(&[]);
         request.audience =
-            Some(Audience { source: Some(Source::ParseTaskId(Uuid::from_u128(9).to_string())), limit: 0 });
+            Some(Audience { source: Some(Source::ParseTaskId(Uuid::from_u128(9).to_string())), limit: 0, ..Default::default() });
         let draft = service.client.create_campaign(request).await.unwrap().into_inner().campaign.unwrap();
         // Whoever reads the reference itself fails; whether there is one can be asked.
         let broken = if db.is_sqlite() { "json('no' || hex(sealed))" } else { "(1 / (length(sealed) * 0))::text::bytea" };

@@ -63,7 +63,11 @@ async fn a_file_becomes_a_campaign() {
         assert_eq!(reason(upload(&mut service, header, pieces[..2].to_vec()).await), ErrorReason::RequestIdReused);
 
         let request = CreateCampaignRequest {
-            audience: Some(Audience { source: Some(Source::AudienceId(kept.audience_id.clone())), limit: 0 }),
+            audience: Some(Audience {
+                source: Some(Source::AudienceId(kept.audience_id.clone())),
+                limit: 0,
+                ..Default::default()
+            }),
             ..service.request(&[])
         };
         let created = service.client.create_campaign(request).await.unwrap().into_inner();

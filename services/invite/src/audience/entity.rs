@@ -41,7 +41,7 @@ pub mod row {
         /// The row's place in the file.
         #[sea_orm(primary_key, auto_increment = false)]
         pub seq: i64,
-        /// See [`crate::targets::Person::key`].
+        /// All of [`crate::targets::Person::keys`].
         pub person_key: String,
         /// Public name.
         pub username: String,

@@ -6,7 +6,7 @@ use tgmesh_proto::invite::v1::AudienceFormat;
 use super::decode::Decoder;
 use super::import::Row;
 use super::records::{Record, Splitter};
-use crate::targets::{Digits, Person, clip};
+use crate::targets::{Digits, Person, clip, quote};
 
 /// What a column holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -198,15 +198,15 @@ fn read(columns: &[Option<Column>], fields: &[String]) -> Result<Person, String>
         match column {
             Column::Username if person.username.is_empty() => match service_kit::address::parse_username(cell) {
                 Ok(username) => person.username = username,
-                Err(error) => problems.push(format!("the username {error}")),
+                Err(error) => problems.push(format!("the username {} {error}", quote(cell))),
             },
             Column::Phone if person.phone.is_empty() => match service_kit::address::parse_phone(cell) {
                 Ok(phone) => person.phone = phone,
-                Err(error) => problems.push(format!("the phone number {error}")),
+                Err(error) => problems.push(format!("the phone number {} {error}", quote(cell))),
             },
             Column::UserId if person.user_id == 0 => match cell.parse() {
                 Ok(user_id) if user_id > 0 => person.user_id = user_id,
-                _ => problems.push("the user id is no positive whole number".to_owned()),
+                _ => problems.push(format!("the user id {} is no positive whole number", quote(cell))),
             },
             Column::DisplayName => person.display_name = clip(cell),
             Column::FirstName => person.first_name = clip(cell),
@@ -223,7 +223,11 @@ fn read(columns: &[Option<Column>], fields: &[String]) -> Result<Person, String>
     Err(if person.user_id == 0 {
         "has no username and no phone number".to_owned()
     } else {
-        "has only a user id, which no account can address: it needs a username or phone number too".to_owned()
+        format!(
+            "has only the user id {}, which no account can address: take the audience from the parse task that found \
+             him (--from-parse), or add a username or phone number",
+            person.user_id
+        )
     })
 }
 
@@ -275,8 +279,8 @@ mod tests {
         let bad: Vec<(i64, &str)> =
             rows.iter().filter_map(|(line, row)| Some((*line, row.as_ref().err()?.as_str()))).collect();
         assert_eq!(bad.iter().map(|(line, _)| *line).collect::<Vec<_>>(), [3, 4, 8]);
-        assert!(bad[0].1.starts_with("the username is no username"), "{bad:?}");
-        assert!(bad[1].1.starts_with("has only a user id"), "{bad:?}");
+        assert!(bad[0].1.starts_with("the username \"!\" is no username"), "{bad:?}");
+        assert!(bad[1].1.starts_with("has only the user id 77"), "{bad:?}");
         assert!(bad[2].1.starts_with("has 5 fields"), "{bad:?}");
     }
 

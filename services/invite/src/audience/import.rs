@@ -7,13 +7,13 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use sea_orm::sea_query::OnConflict;
 use sea_orm::{ActiveValue::Set, ConnectionTrait, DbErr, EntityTrait as _, FromQueryResult, Value};
 use service_kit::Time;
 use tgmesh_proto::invite::v1::{ImportReport, RowError};
 use uuid::Uuid;
 
 use super::entity::row;
+use super::same;
 use crate::app::{App, execute, sql};
 use crate::error::Error;
 use crate::targets::{Person, store as targets};
@@ -36,6 +36,16 @@ pub enum Kind {
     },
     /// Rows of an upload.
     Upload,
+}
+
+/// What a row changes of people whom earlier rows were about.
+enum Later {
+    /// More is known of a person.
+    Learn(Uuid, Person),
+    /// Two are one.
+    Merge { gone: Uuid, into: Uuid },
+    /// He must be left alone.
+    Bar { member: Uuid, is_listed: bool },
 }
 
 /// An import under way.
@@ -139,41 +149,72 @@ impl Import {
             Kind::Targets { chat_id, .. } => contacted(&*tx, self.workspace_id, *chat_id, &keys).await?,
             Kind::Upload => HashSet::new(),
         };
-        let mut accepted = Vec::with_capacity(people.len());
-        for person in people {
+        let mut list = same::load(&*tx, self.id, &keys).await?;
+        // Of an upload, each row that tells something is kept: the campaign looks again.
+        let (mut new, mut later, mut rows) = (Vec::new(), Vec::new(), Vec::new());
+        for mut person in people {
             let keys = person.keys();
-            if keys.iter().any(|key| listed.contains(key)) {
-                self.report.do_not_contact += 1;
-            } else if keys.iter().any(|key| before.contains(key)) {
-                self.report.contacted_before += 1;
+            let place = list.place(self.app.new_id(), &mut person);
+            later.extend(place.merged.iter().map(|gone| Later::Merge { gone: *gone, into: place.member }));
+            if place.has_news || !place.merged.is_empty() {
+                rows.push(person.clone());
+            }
+            let is_listed = keys.iter().any(|key| listed.contains(key));
+            if is_listed || keys.iter().any(|key| before.contains(key)) {
+                self.report.do_not_contact += i64::from(is_listed);
+                self.report.contacted_before += i64::from(!is_listed);
+                // An earlier row did not tell that it is him.
+                if !place.is_new {
+                    later.push(Later::Bar { member: place.member, is_listed });
+                }
+            } else if place.is_new && person.is_addressable() {
+                new.push((place.member, person));
             } else {
-                accepted.push(person);
+                self.report.duplicates += 1;
+                if place.has_news || !person.peers.is_empty() {
+                    later.push(Later::Learn(place.member, person));
+                }
             }
         }
-        let offered = i64::try_from(accepted.len()).unwrap_or(0);
-        if self.preview.len() < self.preview_size {
-            let room = self.preview_size - self.preview.len();
-            self.preview.extend(accepted.iter().take(room).cloned());
-        }
-        let inserted = match &self.kind {
+        same::save(&*tx, self.id, &list).await?;
+        self.report.accepted += i64::try_from(new.len()).unwrap_or(0);
+        let room = self.preview_size.saturating_sub(self.preview.len());
+        self.preview.extend(new.iter().take(room).map(|(_, person)| person.clone()));
+        match &self.kind {
             Kind::Targets { source, .. } => {
-                let people = accepted.into_iter().map(|person| (self.app.new_id(), person)).collect();
-                let batch = targets::Batch {
-                    campaign_id: self.id,
-                    workspace_id: self.workspace_id,
-                    source,
-                    seq: self.seq,
-                    people,
-                };
-                targets::insert(&*tx, batch).await?
+                let (campaign_id, workspace_id, seq) = (self.id, self.workspace_id, self.seq);
+                self.seq += i64::try_from(new.len()).unwrap_or(0);
+                targets::insert(&*tx, targets::Batch { campaign_id, workspace_id, source, seq, people: new }).await?;
+                for step in later {
+                    self.take(&*tx, step).await?;
+                }
             }
-            Kind::Upload => insert_rows(&*tx, self.id, self.seq, accepted).await?,
-        };
+            Kind::Upload => {
+                let offered = i64::try_from(rows.len()).unwrap_or(0);
+                insert_rows(&*tx, self.id, self.seq, rows).await?;
+                self.seq += offered;
+            }
+        }
         tx.commit().await?;
-        let inserted = i64::try_from(inserted).unwrap_or(0);
-        self.seq += offered;
-        self.report.accepted += inserted;
-        self.report.duplicates += offered - inserted;
+        Ok(())
+    }
+
+    /// Corrects targets by what a later row tells of them.
+    async fn take(&mut self, tx: &impl ConnectionTrait, step: Later) -> Result<(), DbErr> {
+        match step {
+            Later::Learn(member, person) => targets::learn(tx, self.id, member, person).await?,
+            Later::Merge { gone, into } => {
+                let merged = targets::merge(tx, self.id, gone, into).await?;
+                self.report.accepted -= merged;
+                self.report.duplicates += merged;
+            }
+            Later::Bar { member, is_listed } => {
+                let barred = targets::remove(tx, self.id, member).await?;
+                self.report.accepted -= barred;
+                self.report.do_not_contact += if is_listed { barred } else { 0 };
+                self.report.contacted_before += if is_listed { 0 } else { barred };
+            }
+        }
         Ok(())
     }
 
@@ -239,6 +280,7 @@ pub async fn sweep(app: &App, now: Time) -> Result<u64, DbErr> {
             let values: [Value; 1] = [found.id.into()];
             execute(&*tx, text, values).await?;
         }
+        same::forget(&*tx, found.id).await?;
         tx.commit().await?;
         swept += 1;
     }
@@ -295,31 +337,25 @@ async fn insert_rows(
     audience_id: Uuid,
     seq: i64,
     people: Vec<Person>,
-) -> Result<u64, DbErr> {
+) -> Result<(), DbErr> {
     let rows: Vec<row::ActiveModel> = people
         .into_iter()
         .zip(seq..)
-        .filter_map(|(person, seq)| {
-            Some(row::ActiveModel {
-                audience_id: Set(audience_id),
-                seq: Set(seq),
-                person_key: Set(person.key()?),
-                username: Set(person.username),
-                phone: Set(person.phone),
-                user_id: Set(person.user_id),
-                display_name: Set(person.display_name),
-                first_name: Set(person.first_name),
-                last_name: Set(person.last_name),
-            })
+        .map(|(person, seq)| row::ActiveModel {
+            audience_id: Set(audience_id),
+            seq: Set(seq),
+            person_key: Set(person.keys().join(" ")),
+            username: Set(person.username),
+            phone: Set(person.phone),
+            user_id: Set(person.user_id),
+            display_name: Set(person.display_name),
+            first_name: Set(person.first_name),
+            last_name: Set(person.last_name),
         })
         .collect();
     if rows.is_empty() {
-        return Ok(0);
+        return Ok(());
     }
-    let conflict = OnConflict::columns([row::Column::AudienceId, row::Column::PersonKey]).do_nothing().to_owned();
-    match row::Entity::insert_many(rows).on_conflict(conflict).exec_without_returning(conn).await {
-        Ok(inserted) => Ok(inserted),
-        Err(DbErr::RecordNotInserted) => Ok(0),
-        Err(error) => Err(error),
-    }
+    row::Entity::insert_many(rows).exec_without_returning(conn).await?;
+    Ok(())
 }

@@ -8,5 +8,7 @@ pub mod entity;
 pub mod file;
 pub mod import;
 pub mod records;
+pub mod same;
 pub mod store;
+pub mod task;
 pub mod upload;

@@ -1,7 +1,8 @@
 //! The door to the table `audiences`.
 
 use sea_orm::{
-    ColumnTrait as _, ConnectionTrait, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
+    ColumnTrait as _, ConnectionTrait, EntityTrait as _, PaginatorTrait as _, QueryFilter as _, QueryOrder as _,
+    QuerySelect as _,
 };
 use uuid::Uuid;
 
@@ -20,6 +21,15 @@ pub async fn find(conn: &impl ConnectionTrait, workspace_id: Uuid, id: Uuid, now
         .one(conn)
         .await?
         .ok_or(Error::AudienceNotFound)
+}
+
+/// How many rows an upload has, of which the workspace's was found before.
+///
+/// # Errors
+/// When the database fails.
+pub async fn count(conn: &impl ConnectionTrait, audience_id: Uuid) -> Result<i64, Error> {
+    let rows = row::Entity::find().filter(row::Column::AudienceId.eq(audience_id)).count(conn).await?;
+    Ok(i64::try_from(rows).unwrap_or(i64::MAX))
 }
 
 /// The next people of an upload, with the place of the last.

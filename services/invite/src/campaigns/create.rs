@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use sea_orm::{ActiveModelTrait as _, EntityTrait as _, IntoActiveModel as _};
 use service_kit::address::parse_chat;
-use service_kit::identity::{Acting, Identity};
+use service_kit::identity::Identity;
 use service_kit::requests::{Opened, Slot};
 use service_kit::unserved::Unserved;
 use tgmesh_proto::invite::v1::audience::Source;
@@ -13,9 +13,6 @@ use tgmesh_proto::invite::v1::{
     Audience, CampaignKind, CampaignOptions, ConsentBasis, CreateCampaignRequest, CreateCampaignResponse, ImportReport,
 };
 use tgmesh_proto::lease::v1::Priority;
-use tgmesh_proto::parsing::v1::parse_result::Result as Found;
-use tgmesh_proto::parsing::v1::parse_task::State as TaskState;
-use tgmesh_proto::parsing::v1::{GetParseTaskRequest, StreamResultsRequest};
 use tgmesh_proto::telegram::v1::Chat;
 use uuid::Uuid;
 
@@ -23,14 +20,12 @@ use super::entity::{Entity, Model};
 use super::progress::{PENDING, UNDER_WAY};
 use super::{readiness, store, view};
 use crate::app::App;
-use crate::audience::import::{Import, Kind, Row};
-use crate::audience::store as audiences;
+use crate::audience::import::{Import, Kind};
+use crate::audience::{store as audiences, task};
 use crate::error::Error;
 use crate::targets::{Digits, Person, clip};
 
 const METHOD: &str = "CreateCampaign";
-/// Times that a stream of results is taken up again where it broke.
-const RESUMES: usize = 3;
 
 /// Serves `CreateCampaign`.
 ///
@@ -109,9 +104,13 @@ async fn build(
     let limit = if audience.limit > 0 { i64::from(audience.limit) } else { i64::MAX };
     let mut import = Import::begin(app.clone(), who.workspace_id, kind, 0).await?.limited(limit);
     let filled = fill(app, who, audience, &mut import).await;
+    let filled = filled.and_then(|notice| {
+        let model = Model { audience_notice: notice, ..model(app, who, request, chat, seen, import.id) };
+        if import.report.accepted > 0 { Ok(model) } else { Err(nobody(request, &import.report)) }
+    });
     let answer = match (filled, slot) {
-        (Ok(()), Some(slot)) => save(app, who, request, chat, seen, &import, slot).await,
-        (Ok(()), None) => Ok(preview(app, who, request, chat, seen, &import)),
+        (Ok(model), Some(slot)) => save(app, model, &import, slot).await,
+        (Ok(model), None) => Ok(preview(&model, &import)),
         (Err(error), _) => Err(error),
     };
     if (answer.is_err() || slot.is_none())
@@ -133,25 +132,63 @@ fn source(audience: &Audience) -> Result<String, Error> {
     }
 }
 
-async fn fill(app: &Arc<App>, who: &Identity, audience: Audience, import: &mut Import) -> Result<(), Error> {
+/// Why an audience has nobody in it: a campaign without targets could never start.
+fn nobody(request: &CreateCampaignRequest, report: &ImportReport) -> Error {
+    let is_list = matches!(request.audience, Some(Audience { source: Some(Source::Inline(_)), .. }));
+    let mut problems = Vec::new();
+    for error in &report.errors {
+        problems.push(if is_list {
+            (format!("audience.inline.entries[{}]", error.line - 1), error.problem.clone())
+        } else {
+            ("audience".to_owned(), format!("line {} {}", error.line, error.problem))
+        });
+    }
+    for (count, what) in [
+        (report.contacted_before, "asked into this chat before"),
+        (report.do_not_contact, "on the do-not-contact list"),
+    ] {
+        if count > 0 {
+            problems.push(("audience".to_owned(), format!("{count} of {} {what}", report.read)));
+        }
+    }
+    if problems.is_empty() {
+        problems.push(("audience".to_owned(), "has nobody in it".to_owned()));
+    }
+    Error::NobodyAccepted(problems)
+}
+
+/// Brings the audience in. Answers what it lacks, in one line, when it does.
+async fn fill(app: &Arc<App>, who: &Identity, audience: Audience, import: &mut Import) -> Result<String, Error> {
     match audience.source {
         Some(Source::Inline(inline)) => {
             let rows = inline.entries.iter().zip(1..).map(|(entry, line)| (line, Person::parse(entry, Digits::Phone)));
-            import.add(rows.collect()).await
+            import.add(rows.collect()).await?;
         }
-        Some(Source::AudienceId(id)) => fill_from_upload(app, who, &id, import).await,
-        Some(Source::ParseTaskId(id)) => fill_from_task(app, who.acting(), &id, import).await,
-        None => Ok(()),
+        Some(Source::AudienceId(id)) => fill_from_upload(app, who, &id, import).await?,
+        Some(Source::ParseTaskId(id)) => {
+            return task::fill(app, who.acting(), &id, audience.accept_partial, import).await;
+        }
+        None => {}
     }
+    Ok(String::new())
 }
 
 async fn fill_from_upload(app: &App, who: &Identity, id: &str, import: &mut Import) -> Result<(), Error> {
     use prost::Message as _;
     let id = Uuid::parse_str(id).map_err(|_| Error::AudienceNotFound)?;
     let upload = audiences::find(app.db.conn(), who.workspace_id, id, app.now()).await?;
-    // What the upload refused was read too: the rows go on from its report.
+    // What the upload refused was read too; of the rows that it kept, all is
+    // looked at again: lists have changed, and the chat's history comes in.
     let report = ImportReport::decode(upload.report.as_slice()).map_err(|_| Error::Internal("an upload's report"))?;
-    import.report = ImportReport { accepted: 0, ..report };
+    let kept = audiences::count(app.db.conn(), id).await?;
+    let duplicates = report.read - report.rejected - kept;
+    import.report = ImportReport {
+        read: report.read,
+        rejected: report.rejected,
+        errors: report.errors,
+        duplicates,
+        ..Default::default()
+    };
     let mut after = -1;
     loop {
         // No rows, too, once enough were accepted.
@@ -161,59 +198,6 @@ async fn fill_from_upload(app: &App, who: &Identity, id: &str, import: &mut Impo
         }
         import.write(people).await?;
         after = last;
-    }
-}
-
-async fn fill_from_task(app: &App, acting: Acting, id: &str, import: &mut Import) -> Result<(), Error> {
-    let request = GetParseTaskRequest { parse_task_id: id.to_owned() };
-    let answer = app.parsing().get_parse_task(acting.request(request)).await;
-    let task = answer.map_err(|status| app.parsing_error(status))?.into_inner().parse_task.unwrap_or_default();
-    // Half an audience would be taken for all of it.
-    if matches!(task.state(), TaskState::Pending | TaskState::Running) {
-        return Err(Error::ParseTaskState(task.state().as_str_name().trim_start_matches("STATE_").to_owned()));
-    }
-    let (mut cursor, mut line, mut resumes) = (Vec::new(), 0_i64, 0);
-    loop {
-        let request = StreamResultsRequest { parse_task_id: id.to_owned(), cursor: cursor.clone() };
-        let broken = match app.parsing().stream_results(acting.request(request)).await {
-            Err(status) => status,
-            Ok(stream) => {
-                let mut stream = stream.into_inner();
-                loop {
-                    match stream.message().await {
-                        Ok(None) => return Ok(()),
-                        Err(status) => break status,
-                        Ok(Some(batch)) => {
-                            let rows = batch.results.into_iter().map(|result| {
-                                line += 1;
-                                row(line, result.result)
-                            });
-                            import.add(rows.collect()).await?;
-                            if import.room() == 0 {
-                                return Ok(());
-                            }
-                            cursor = batch.cursor;
-                            resumes = 0;
-                        }
-                    }
-                }
-            }
-        };
-        resumes += 1;
-        // Cut off, or over with the token that opened it: the next stream goes on.
-        let broken = app.parsing_error(broken);
-        let passes = matches!(&broken, Error::Upstream(status) if status.code() == tonic::Code::Unavailable);
-        if !passes || resumes > RESUMES {
-            return Err(broken);
-        }
-    }
-}
-
-fn row(line: i64, found: Option<Found>) -> Row {
-    match found {
-        Some(Found::Person(person)) => (line, Person::from_proto(&person)),
-        Some(Found::Message(_)) => (line, Err("is a message, not a person".to_owned())),
-        None => (line, Err("is empty".to_owned())),
     }
 }
 
@@ -242,6 +226,7 @@ fn model(app: &App, who: &Identity, request: &CreateCampaignRequest, chat: &str,
         waiting: None,
         failure_reason: String::new(),
         failure_detail: String::new(),
+        audience_notice: String::new(),
         progress: 0,
         version: 1,
         created_at: now,
@@ -251,16 +236,7 @@ fn model(app: &App, who: &Identity, request: &CreateCampaignRequest, chat: &str,
     }
 }
 
-async fn save(
-    app: &App,
-    who: &Identity,
-    request: &CreateCampaignRequest,
-    chat: &str,
-    seen: &Chat,
-    import: &Import,
-    slot: &Slot,
-) -> Result<CreateCampaignResponse, Error> {
-    let model = model(app, who, request, chat, seen, import.id);
+async fn save(app: &App, model: Model, import: &Import, slot: &Slot) -> Result<CreateCampaignResponse, Error> {
     let tx = app.db.begin().await?;
     import.finish(&*tx).await?;
     Entity::insert(model.clone().into_active_model().reset_all()).exec_without_returning(&*tx).await?;
@@ -276,16 +252,9 @@ async fn save(
 }
 
 /// What would be created: without id, since nothing was.
-fn preview(
-    app: &App,
-    who: &Identity,
-    request: &CreateCampaignRequest,
-    chat: &str,
-    seen: &Chat,
-    import: &Import,
-) -> CreateCampaignResponse {
+fn preview(model: &Model, import: &Import) -> CreateCampaignResponse {
     let counts = [(PENDING, import.report.accepted)].into_iter().collect();
-    let mut campaign = view(&model(app, who, request, chat, seen, Uuid::nil()), &counts);
+    let mut campaign = view(model, &counts);
     (campaign.id, campaign.etag, campaign.allowed_actions) = (String::new(), String::new(), Vec::new());
     CreateCampaignResponse { campaign: Some(campaign), import_report: Some(import.report.clone()) }
 }

@@ -41,6 +41,8 @@ pub struct Model {
     pub failure_reason: String,
     /// The failure in plain words.
     pub failure_detail: String,
+    /// What the audience lacks, in plain words; empty when nothing.
+    pub audience_notice: String,
     /// Targets with an outcome, in millionths of all.
     pub progress: i64,
     /// Grows with every change.

@@ -63,6 +63,7 @@ pub fn view(model: &Model, counts: &Counts) -> Campaign {
         update_time: time(model.updated_at),
         projected_end_time: None,
         etag: model.version.to_string(),
+        audience_notice: model.audience_notice.clone(),
     }
 }
 
@@ -152,7 +153,9 @@ async fn ready(app: &App, who: &Identity, campaign_id: &str, change: Change) -> 
         return Err(Error::CampaignState(model.state()));
     }
     let counts = store::counts(app.db.conn(), &[campaign_id]).await?;
-    if counts.get(&campaign_id).is_none_or(|counts| counts.left() == 0) {
+    let is_over = counts.get(&campaign_id).is_none_or(|counts| counts.left() == 0);
+    // Whom it has begun with is seen through, also when he was listed meanwhile.
+    if is_over || (change == Change::Start && !store::has_anybody(app.db.conn(), &model).await?) {
         return Err(Error::NoTargets);
     }
     readiness::ask(app, who.acting(), &model.chat).await?.able()

@@ -175,6 +175,57 @@ pub async fn fail(conn: &impl ConnectionTrait, id: Uuid, reason: &str, detail: &
     Ok(execute(conn, text, values).await? > 0)
 }
 
+/// Whether a campaign has a target that may be contacted, as far as is known.
+///
+/// # Errors
+/// When the database fails.
+pub async fn has_anybody(conn: &impl ConnectionTrait, campaign: &Model) -> Result<bool, DbErr> {
+    let values: [Value; 2] = [campaign.id.into(), campaign.workspace_id.into()];
+    let text = "SELECT t.id FROM targets t WHERE t.campaign_id = $1 AND t.workspace_id = $2 AND NOT EXISTS (\
+                SELECT 1 FROM person_keys k JOIN do_not_contact d ON d.person_key = k.person_key \
+                WHERE k.list_id = t.campaign_id AND k.member_id = t.id AND d.workspace_id = t.workspace_id) LIMIT 1";
+    Ok(conn.query_one_raw(sql(conn, text, values)).await?.is_some())
+}
+
+/// Notes that a person was asked into the campaign's chat, under every key he
+/// is known by. A campaign that was deleted meanwhile leaves no history.
+///
+/// # Errors
+/// When the database fails.
+pub async fn contacted(
+    conn: &impl ConnectionTrait,
+    workspace_id: Uuid,
+    campaign_id: Uuid,
+    keys: &[String],
+) -> Result<(), DbErr> {
+    let values: [Value; 2] = [campaign_id.into(), workspace_id.into()];
+    let text = "SELECT * FROM campaigns WHERE id = $1 AND workspace_id = $2";
+    match Entity::find().from_raw_sql(sql(conn, text, values)).one(conn).await? {
+        Some(campaign) => contacted_in(conn, workspace_id, campaign.chat_id, campaign_id, keys).await,
+        None => Ok(()),
+    }
+}
+
+/// The same of a chat, in the name of a campaign, or of a single call.
+///
+/// # Errors
+/// When the database fails.
+pub async fn contacted_in(
+    conn: &impl ConnectionTrait,
+    workspace_id: Uuid,
+    chat_id: i64,
+    by: Uuid,
+    keys: &[String],
+) -> Result<(), DbErr> {
+    for key in keys {
+        let values: [Value; 4] = [workspace_id.into(), chat_id.into(), key.as_str().into(), by.into()];
+        let text = "INSERT INTO contacted (workspace_id, chat_id, person_key, campaign_id) VALUES ($1, $2, $3, $4) \
+                    ON CONFLICT (workspace_id, chat_id, person_key) DO NOTHING";
+        execute(conn, text, values).await?;
+    }
+    Ok(())
+}
+
 /// Deletes the campaign with everything that belongs to it. History of who was
 /// contacted is kept: deleting a campaign must not make people fair game again.
 ///
@@ -209,5 +260,6 @@ pub async fn erase_rows(conn: &impl ConnectionTrait, id: Uuid) -> Result<(), DbE
         let values: [Value; 1] = [id.into()];
         execute(conn, format!("DELETE FROM {table} WHERE campaign_id = $1"), values).await?;
     }
+    crate::audience::same::forget(conn, id).await?;
     Ok(())
 }

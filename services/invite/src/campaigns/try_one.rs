@@ -18,9 +18,11 @@ use tgmesh_proto::telegram::v1::{
 use tonic::Status;
 
 use super::readiness;
+use super::store;
 use crate::app::App;
 use crate::audience::import::listed;
-use crate::engine::outcome::{Verdict, judge};
+use crate::do_not_contact;
+use crate::engine::outcome::{Verdict, counts_as_contact, judge};
 use crate::engine::waiting::denial;
 use crate::error::Error;
 use crate::targets::{Digits, Person};
@@ -43,8 +45,13 @@ pub async fn test_invite(app: &App, who: Identity, request: TestInviteRequest) -
     let call = Call { app, who: &who, request: &request, chat, person, slot: &slot };
     let made = call.make(interrupted).await;
     match made {
-        Ok(answer) => {
-            slot.answer(app.db.conn(), &answer).await?;
+        Ok((answer, asked)) => {
+            let tx = app.db.begin().await?;
+            if let Some(Asked { chat_id, keys }) = asked {
+                store::contacted_in(&*tx, who.workspace_id, chat_id, slot.request_id(), &keys).await?;
+            }
+            slot.answer(&*tx, &answer).await?;
+            tx.commit().await?;
             Ok(answer)
         }
         // The id stays taken: a repeat asks what became of it.
@@ -68,6 +75,12 @@ impl<E: Into<Error>> From<E> for Failed {
     }
 }
 
+/// Somebody was asked into a chat, so that campaigns leave him alone.
+struct Asked {
+    chat_id: i64,
+    keys: Vec<String>,
+}
+
 struct Call<'a> {
     app: &'a App,
     who: &'a Identity,
@@ -78,10 +91,10 @@ struct Call<'a> {
 }
 
 impl Call<'_> {
-    async fn make(&self, interrupted: bool) -> Result<TestInviteResponse, Failed> {
-        let app = self.app;
-        if !listed(app.db.conn(), self.who.workspace_id, &self.person.keys()).await?.is_empty() {
-            return Ok(TestInviteResponse { outcome: Outcome::DoNotContact as i32, ..Default::default() });
+    async fn make(&self, interrupted: bool) -> Result<(TestInviteResponse, Option<Asked>), Failed> {
+        if self.is_listed(&self.person).await? {
+            let outcome = Outcome::DoNotContact.into();
+            return Ok((TestInviteResponse { outcome, ..Default::default() }, None));
         }
         let guard = match self.account().await {
             Ok(guard) => guard,
@@ -95,7 +108,21 @@ impl Call<'_> {
             tracing::warn!(code = ?status.code(), "lease could not be given back");
         }
         let answer = made?;
-        Ok(TestInviteResponse { outcome: answer.outcome, telegram_error: answer.telegram_error, account_id })
+        let asked = if counts_as_contact(answer.outcome()) {
+            // Which chat it is was found out a moment ago, and kept. When that
+            // fails, the id stays taken: a repeat finds out, and notes it then.
+            let chat = readiness::ask(self.app, self.who.acting(), &self.chat).await.map_err(Failed::Unknown)?;
+            let chat_id = chat.visible().map_err(Failed::Unknown)?.chat_id;
+            Some(Asked { chat_id, keys: Person { user_id: answer.user_id, ..self.person.clone() }.keys() })
+        } else {
+            None
+        };
+        let InviteToChatResponse { outcome, telegram_error, .. } = answer;
+        Ok((TestInviteResponse { outcome, telegram_error, account_id }, asked))
+    }
+
+    async fn is_listed(&self, person: &Person) -> Result<bool, Error> {
+        Ok(!listed(self.app.db.conn(), self.who.workspace_id, &person.keys()).await?.is_empty())
     }
 
     /// An account that can. Waited for only where one will be able to, and soon:
@@ -149,6 +176,21 @@ impl Call<'_> {
 
     /// The call's own id is the attempt's, so that a repeat can ask for it.
     async fn invite(&self, guard: &LeaseGuard) -> Result<InviteToChatResponse, Failed> {
+        let by_name = !self.person.username.is_empty();
+        if by_name && do_not_contact::knows_more_than_names(self.app.db.conn(), self.who.workspace_id).await? {
+            let found = do_not_contact::behind(self.app, self.who.acting(), guard.key(), &self.person.username).await;
+            match found {
+                Ok(person) if self.is_listed(&person).await? => {
+                    let outcome = Outcome::DoNotContact.into();
+                    return Ok(InviteToChatResponse { outcome, ..Default::default() });
+                }
+                Err(status) if tgmesh_proto::status::reason(&status) != Some(ErrorReason::PeerNotFound) => {
+                    return Err(Failed::Surely(self.app.integration_error(status)));
+                }
+                // The invite answers what that means.
+                Ok(_) | Err(_) => {}
+            }
+        }
         let request = InviteToChatRequest {
             request_id: self.slot.request_id().to_string(),
             lease: Some(guard.key()),
@@ -159,8 +201,8 @@ impl Call<'_> {
         let answer = answer.map(tonic::Response::into_inner);
         let verdict = judge(answer.as_ref());
         match (verdict, answer) {
-            (Verdict::Done { outcome, telegram_error, .. }, _) => {
-                Ok(InviteToChatResponse { outcome: outcome as i32, telegram_error, ..Default::default() })
+            (Verdict::Done { outcome, telegram_error, user_id }, _) => {
+                Ok(InviteToChatResponse { outcome: outcome as i32, telegram_error, user_id, ..Default::default() })
             }
             (Verdict::Unknown, Err(status)) => Err(Failed::Unknown(unknown(&status))),
             (Verdict::Unknown, Ok(_)) => Err(Failed::Unknown(Error::Internal("an invite without outcome"))),

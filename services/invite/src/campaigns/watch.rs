@@ -64,7 +64,7 @@ async fn look(
     }
     let executions = match seen {
         None => Vec::new(),
-        Some(seen) => ended_since(app.db.conn(), campaign_id, seen, MOST_EXECUTIONS).await?,
+        Some(seen) => ended_since(app.db.conn(), workspace_id, campaign_id, seen, MOST_EXECUTIONS).await?,
     };
     // What ended after the campaign was read belongs to the next message.
     let executions = executions.iter().filter(|execution| execution.version <= model.version);

@@ -7,19 +7,46 @@ pub mod store;
 use std::collections::HashSet;
 
 use service_kit::Time;
-use service_kit::identity::Identity;
+use service_kit::address::parse_phone;
+use service_kit::identity::{Acting, Identity};
 use service_kit::paging::Page;
 use service_kit::requests::Claim;
+use tgmesh_proto::ErrorReason;
 use tgmesh_proto::invite::v1::{
     AddDoNotContactRequest, AddDoNotContactResponse, DoNotContact, ListDoNotContactRequest, ListDoNotContactResponse,
     RemoveDoNotContactRequest, RemoveDoNotContactResponse,
 };
+use tgmesh_proto::lease::v1::LeaseKey;
+use tgmesh_proto::telegram::v1::ResolvePeerRequest;
+use tgmesh_proto::telegram::v1::resolve_peer_response::Peer;
+use tonic::Status;
 use uuid::Uuid;
 
 use self::entity::Model;
 use crate::app::App;
 use crate::error::Error;
 use crate::targets::{Digits, Person};
+
+pub use self::store::knows_more_than_names;
+
+/// Who is behind a name, as the account of a lease sees him.
+///
+/// # Errors
+/// As `ResolvePeer`; `PEER_NOT_FOUND` also for a chat.
+pub async fn behind(app: &App, acting: Acting, lease: LeaseKey, name: &str) -> Result<Person, Status> {
+    let request = ResolvePeerRequest { lease: Some(lease), peer: format!("@{name}") };
+    let found = app.telegram().resolve_peer(acting.request(request)).await?.into_inner();
+    let Some(Peer::Person(person)) = found.peer else {
+        let text = "it is a chat, not a person";
+        return Err(tgmesh_proto::status::status(ErrorReason::PeerNotFound, text).build());
+    };
+    Ok(Person {
+        username: name.to_owned(),
+        phone: parse_phone(&person.phone).unwrap_or_default(),
+        user_id: person.user_id.max(0),
+        ..Person::default()
+    })
+}
 
 fn view(entry: &Model) -> DoNotContact {
     DoNotContact {

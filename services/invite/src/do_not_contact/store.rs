@@ -37,6 +37,16 @@ pub async fn list(
     query.all(conn).await
 }
 
+/// Whether the list has somebody who may go by a name that it does not have.
+///
+/// # Errors
+/// When the database fails.
+pub async fn knows_more_than_names(conn: &impl ConnectionTrait, workspace_id: Uuid) -> Result<bool, DbErr> {
+    let others = Condition::any().add(Column::UserId.ne(0)).add(Column::Phone.ne(""));
+    let found = Entity::find().filter(Column::WorkspaceId.eq(workspace_id)).filter(others).limit(1).one(conn).await?;
+    Ok(found.is_some())
+}
+
 /// Puts people on the list; who is on it keeps his entry. Answers the entries
 /// of all of them.
 ///

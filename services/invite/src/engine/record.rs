@@ -8,10 +8,11 @@ use tgmesh_proto::telegram::v1::Outcome;
 use uuid::Uuid;
 
 use super::outcome::{Verdict, counts_as_contact};
-use super::store::{Attempt, ended, person};
+use super::store::{Attempt, ended};
 use crate::app::{App, execute};
 use crate::campaigns::progress::{PENDING, UNDER_WAY};
 use crate::campaigns::store as campaigns;
+use crate::targets::store::person_of;
 
 const WAITS: i32 = State::Pending as i32;
 const SENDING: i32 = State::Sending as i32;
@@ -113,19 +114,11 @@ async fn finish(
     let version = ended(app, tx, target.campaign_id, outcome as i32).await?;
     end_execution(app, tx, attempt.id, result, outcome, telegram_error, version).await?;
     if counts_as_contact(outcome) {
-        let mut known = person(target);
+        let mut known = person_of(target);
         if known.user_id == 0 {
             known.user_id = user_id;
         }
-        for key in known.keys() {
-            let values: [Value; 4] =
-                [target.workspace_id.into(), target.campaign_id.into(), key.into(), target.campaign_id.into()];
-            // The chat is the campaign's; one that was deleted meanwhile leaves no history.
-            let text = "INSERT INTO contacted (workspace_id, chat_id, person_key, campaign_id) \
-                        SELECT $1, chat_id, $3, $4 FROM campaigns WHERE id = $2 \
-                        ON CONFLICT (workspace_id, chat_id, person_key) DO NOTHING";
-            execute(tx, text, values).await?;
-        }
+        campaigns::contacted(tx, target.workspace_id, target.campaign_id, &known.keys()).await?;
     }
     Ok(true)
 }

@@ -1,5 +1,9 @@
-//! The engine's statements: what is claimed, sent, and left behind. The engine
-//! works for every workspace; the owner of a row goes with it.
+//! The engine's statements: what is claimed, sent, and left behind.
+//!
+//! This and `record` are the engine's own door, and the only one without an owner
+//! filter: the engine works for every workspace. Its ids come from `running` and
+//! from targets that it has claimed, never from a caller; what a caller names goes
+//! through the doors of `campaigns`, `targets` and `reports`, which ask for the owner.
 
 use sea_orm::{ConnectionTrait, DbErr, EntityTrait as _, FromQueryResult, Value};
 use tgmesh_proto::invite::v1::campaign::State as CampaignState;
@@ -16,6 +20,7 @@ use crate::campaigns::progress::{PENDING, UNDER_WAY};
 use crate::campaigns::store as counters;
 use crate::targets::Person;
 use crate::targets::entity::{Entity, Model};
+use crate::targets::store::person_of;
 
 const RUNNING: i32 = CampaignState::Running as i32;
 const WAITS: i32 = State::Pending as i32;
@@ -154,6 +159,21 @@ pub enum Begun {
     No,
 }
 
+/// Whether a target is on the do-not-contact list, under any key that some row
+/// of the audience had for him, or that is known of the person by now.
+///
+/// # Errors
+/// When the database fails.
+pub async fn must_not(conn: &impl ConnectionTrait, target: &Model, person: &Person) -> Result<bool, DbErr> {
+    let text = "SELECT d.id FROM person_keys k JOIN do_not_contact d ON d.person_key = k.person_key \
+                WHERE k.list_id = $1 AND k.member_id = $2 AND d.workspace_id = $3 LIMIT 1";
+    let values: [Value; 3] = [target.campaign_id.into(), target.id.into(), target.workspace_id.into()];
+    if conn.query_one_raw(sql(conn, text, values)).await?.is_some() {
+        return Ok(true);
+    }
+    Ok(!listed(conn, target.workspace_id, &person.keys()).await?.is_empty())
+}
+
 /// Writes an attempt down, before it is made. Only while the campaign runs.
 ///
 /// # Errors
@@ -161,7 +181,7 @@ pub enum Begun {
 pub async fn begin(app: &App, attempt: &Attempt, lease_id: Uuid, trace_id: &str) -> Result<Begun, DbErr> {
     let (target, now) = (&attempt.target, app.now());
     let tx = app.db.begin().await?;
-    let is_listed = !listed(&*tx, target.workspace_id, &person(target).keys()).await?.is_empty();
+    let is_listed = must_not(&*tx, target, &person_of(target)).await?;
     let own = format!(
         "WHERE id = $1 AND state = {CLAIMED} AND owner = $2 \
          AND EXISTS (SELECT 1 FROM campaigns WHERE id = $3 AND state = {RUNNING})"
@@ -206,16 +226,6 @@ pub async fn begin(app: &App, attempt: &Attempt, lease_id: Uuid, trace_id: &str)
     execute(&*tx, text, values).await?;
     tx.commit().await?;
     Ok(Begun::Yes)
-}
-
-/// The person behind a target.
-pub fn person(target: &Model) -> Person {
-    Person {
-        username: target.username.clone(),
-        phone: target.phone.clone(),
-        user_id: target.user_id,
-        ..Person::default()
-    }
 }
 
 /// Counters, progress and completion after a target got its outcome. Answers

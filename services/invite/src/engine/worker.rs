@@ -8,9 +8,9 @@ use service_kit::Time;
 use service_kit::clock::duration_to_proto;
 use service_kit::lease::LeaseGuard;
 use service_kit::trace::TraceContext;
-use tgmesh_proto::lease::v1::{AcquireLeaseRequest, ChatRight, Purpose};
+use tgmesh_proto::lease::v1::{AcquireLeaseRequest, ChatRight, LeaseKey, Purpose};
 use tgmesh_proto::telegram::v1::user_address::Address;
-use tgmesh_proto::telegram::v1::{InviteToChatRequest, PeerReference, UserAddress};
+use tgmesh_proto::telegram::v1::{InviteToChatRequest, Outcome, PeerReference, UserAddress};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use uuid::Uuid;
@@ -23,6 +23,7 @@ use super::waiting::{Denial, denial};
 use crate::app::App;
 use crate::campaigns::entity::Model as Campaign;
 use crate::campaigns::readiness;
+use crate::do_not_contact;
 use crate::error::Error;
 use crate::targets::entity::Model as Target;
 
@@ -54,6 +55,17 @@ pub struct Ended {
     pub end: End,
     /// Whether it looked for targets that nobody can address.
     pub settled: bool,
+}
+
+/// An account in hand.
+#[derive(Debug)]
+struct Held {
+    /// What to show with each call.
+    key: LeaseKey,
+    /// The account.
+    account_id: Uuid,
+    /// Ends when the lease is lost.
+    lost: CancellationToken,
 }
 
 /// A worker's turn.
@@ -125,13 +137,23 @@ impl Turn {
         };
         // The engine is gone only when the process is.
         let _ = self.acquired.send(self.campaign.id);
-        let mut tried = 0;
-        let worked = self.use_account(&guard, &mut tried).await;
+        let held = Held { key: guard.key(), account_id: guard.account_id(), lost: guard.lost().clone() };
+        let working = self.use_account(&held);
+        tokio::pin!(working);
+        let worked = tokio::select! {
+            worked = &mut working => Some(worked),
+            () = self.stop.cancelled() => None,
+        };
+        // Given back also while a call is under way: looking somebody up may take
+        // long, and without the lease nothing of it is handed over any more.
         if let Err(status) = guard.release().await {
             // It ends by itself at its deadline.
             tracing::warn!(code = ?status.code(), "lease could not be given back");
         }
-        worked?;
+        let tried = match worked {
+            Some(worked) => worked?,
+            None => working.await?,
+        };
         Ok(End::GaveBack { tried })
     }
 
@@ -162,34 +184,39 @@ impl Turn {
     }
 
     /// Target after target, as long as the account may and the campaign runs.
-    async fn use_account(&self, guard: &LeaseGuard, tried: &mut usize) -> Result<(), DbErr> {
+    /// Answers how many were tried.
+    async fn use_account(&self, held: &Held) -> Result<usize, DbErr> {
+        let mut tried = 0;
         let begin = self.app.clock.monotonic();
         let fair_share = self.app.config.engine.fair_share();
         loop {
-            let held = self.app.clock.monotonic().saturating_sub(begin);
+            let used = self.app.clock.monotonic().saturating_sub(begin);
             // Never before the first target: an account that only goes round serves nobody.
-            let contended = held > fair_share && self.shared.contended(self.campaign.workspace_id);
-            let enough = *tried > 0 && (held > fair_share * 10 || contended);
-            if enough || self.stop.is_cancelled() || guard.lost().is_cancelled() || !self.shared.alive(&self.app) {
-                return Ok(());
+            let contended = used > fair_share && self.shared.contended(self.campaign.workspace_id);
+            let enough = tried > 0 && (used > fair_share * 10 || contended);
+            if enough || self.stop.is_cancelled() || held.lost.is_cancelled() || !self.shared.alive(&self.app) {
+                return Ok(tried);
             }
-            let account_id = guard.account_id();
+            let account_id = held.account_id;
             let Some((target, hand)) = store::claim(&self.app, self.campaign.id, account_id).await? else {
-                return Ok(());
+                return Ok(tried);
             };
-            let attempted = self.attempt(guard, target).await;
+            let attempted = self.attempt(held, target).await;
             drop(hand);
             let Some(verdict) = attempted? else {
-                return Ok(());
+                return Ok(tried);
             };
-            *tried += usize::from(!matches!(verdict, Verdict::Quota { .. } | Verdict::NotSent { .. }));
+            tried += usize::from(!matches!(
+                verdict,
+                Verdict::Quota { .. } | Verdict::NotSent { .. } | Verdict::Limited { .. }
+            ));
             match verdict {
                 Verdict::Done { .. } | Verdict::NotAddressable => {}
                 Verdict::Quota { retry_after: Some(wait) } if wait <= self.app.config.engine.patience() => {
                     tokio::select! {
                         () = self.app.clock.sleep(wait) => {}
-                        () = self.stop.cancelled() => return Ok(()),
-                        () = guard.lost().cancelled() => return Ok(()),
+                        () = self.stop.cancelled() => return Ok(tried),
+                        () = held.lost.cancelled() => return Ok(tried),
                     }
                 }
                 // A lease covers work, not waiting; and an account with trouble does no more.
@@ -197,15 +224,15 @@ impl Turn {
                 | Verdict::Limited { .. }
                 | Verdict::NotSent { .. }
                 | Verdict::ChatFailed { .. }
-                | Verdict::Unknown => return Ok(()),
+                | Verdict::Unknown => return Ok(tried),
             }
         }
     }
 
     /// One attempt. `None` when the campaign stopped before it was made.
-    async fn attempt(&self, guard: &LeaseGuard, target: Target) -> Result<Option<Verdict>, DbErr> {
+    async fn attempt(&self, held: &Held, target: Target) -> Result<Option<Verdict>, DbErr> {
         let app = &self.app;
-        let account_id = guard.account_id();
+        let account_id = held.account_id;
         let peer = store::peer(app.db.conn(), target.id, account_id).await?;
         let attempt = Attempt { id: app.new_id(), by_peer: peer.is_some(), account_id, target };
         let Some(user) = address(&attempt.target, account_id, peer) else {
@@ -213,13 +240,13 @@ impl Turn {
             store::unclaim(app, &attempt.target, Some(app.process)).await?;
             return Ok(None);
         };
-        let lease_id = Uuid::parse_str(&guard.lease().id).unwrap_or_default();
+        let lease_id = Uuid::parse_str(&held.key.lease_id).unwrap_or_default();
         let trace = TraceContext::root();
         match store::begin(app, &attempt, lease_id, &trace.trace_id_hex()).await? {
             Begun::Yes => {}
             Begun::Listed => {
                 app.poke.poke();
-                let outcome = tgmesh_proto::telegram::v1::Outcome::DoNotContact;
+                let outcome = Outcome::DoNotContact;
                 return Ok(Some(Verdict::Done { outcome, telegram_error: String::new(), user_id: 0 }));
             }
             Begun::No => {
@@ -229,14 +256,19 @@ impl Turn {
         }
         let request = InviteToChatRequest {
             request_id: attempt.id.to_string(),
-            lease: Some(guard.key()),
+            lease: Some(held.key.clone()),
             chat: self.campaign.chat.clone(),
             user: Some(user),
         };
-        let mut telegram = app.telegram();
-        let call = telegram.invite_to_chat(self.campaign.acting().request(request));
-        let answer = trace.scope(call).await.map(tonic::Response::into_inner);
-        let verdict = judge(answer.as_ref());
+        let verdict = match trace.scope(self.look_up(&attempt.target, held, request.user.as_ref())).await? {
+            Some(verdict) => verdict,
+            None => {
+                let mut telegram = app.telegram();
+                let call = telegram.invite_to_chat(self.campaign.acting().request(request));
+                let answer = trace.scope(call).await.map(tonic::Response::into_inner);
+                judge(answer.as_ref())
+            }
+        };
         tracing::info!(
             campaign_id = %self.campaign.id,
             target_id = %attempt.target.id,
@@ -247,6 +279,30 @@ impl Turn {
         );
         self.write(&attempt, &verdict).await;
         Ok(Some(verdict))
+    }
+
+    /// Asks who is behind a name where the do-not-contact list may know him by
+    /// something else. A verdict when that ends the attempt.
+    async fn look_up(
+        &self,
+        target: &Target,
+        held: &Held,
+        user: Option<&UserAddress>,
+    ) -> Result<Option<Verdict>, DbErr> {
+        let Some(Address::Username(name)) = user.and_then(|user| user.address.as_ref()) else { return Ok(None) };
+        let conn = self.app.db.conn();
+        if !do_not_contact::knows_more_than_names(conn, target.workspace_id).await? {
+            return Ok(None);
+        }
+        match do_not_contact::behind(&self.app, self.campaign.acting(), held.key.clone(), name).await {
+            Ok(person) if store::must_not(conn, target, &person).await? => Ok(Some(Verdict::Done {
+                outcome: Outcome::DoNotContact,
+                telegram_error: String::new(),
+                user_id: person.user_id,
+            })),
+            Ok(_) => Ok(None),
+            Err(status) => Ok(Some(judge(Err(&status)))),
+        }
     }
 
     /// Writes the verdict down, however long the database takes: what is known

@@ -4,7 +4,7 @@ pub mod entity;
 pub mod store;
 
 use prost::Message as _;
-use service_kit::address::{parse_phone, parse_username};
+use service_kit::address::{AddressError, parse_phone, parse_username};
 use service_kit::identity::Identity;
 use service_kit::paging::Page;
 use tgmesh_proto::invite::v1::{
@@ -19,6 +19,9 @@ use crate::grpc::convert;
 
 /// Longest name kept, in characters.
 const LONGEST_NAME: usize = 256;
+
+/// Longest piece of what is refused that an error repeats, in characters.
+const LONGEST_QUOTE: usize = 64;
 
 /// Somebody who can be contacted, in normal form: username in lower case
 /// without "@", phone as +79990000000. This is the only place that makes it.
@@ -65,16 +68,53 @@ impl Person {
         keys
     }
 
-    /// The key by which a person is one target of a campaign: user id, else
-    /// username, else phone number. The id comes first since names change hands.
-    /// The trap: a row with the id and another with only the name are two targets.
+    /// The first of them: user id, else username, else phone number. The id comes
+    /// first since names change hands. The trap: whether two are the same person
+    /// is told by all keys, see [`crate::audience::same`].
     pub fn key(&self) -> Option<String> {
         self.keys().into_iter().next()
+    }
+
+    /// Takes a key from the person.
+    pub fn forget(&mut self, key: &str) {
+        match key.split_once(':') {
+            Some(("u", username)) if username == self.username => self.username.clear(),
+            Some(("p", phone)) if phone == self.phone => self.phone.clear(),
+            _ => {}
+        }
+    }
+
+    /// Takes over what another row knows of the same person.
+    pub fn learn(&mut self, other: Self) {
+        if self.user_id == 0 {
+            self.user_id = other.user_id;
+        }
+        for (own, news) in [
+            (&mut self.username, other.username),
+            (&mut self.phone, other.phone),
+            (&mut self.display_name, other.display_name),
+            (&mut self.first_name, other.first_name),
+            (&mut self.last_name, other.last_name),
+        ] {
+            if own.is_empty() {
+                *own = news;
+            }
+        }
+        for (account_id, sealed) in other.peers {
+            if self.peers.iter().all(|(known, _)| *known != account_id) {
+                self.peers.push((account_id, sealed));
+            }
+        }
     }
 
     /// Whether any account can address him.
     pub fn is_open(&self) -> bool {
         !self.username.is_empty() || !self.phone.is_empty()
+    }
+
+    /// Whether some account can address him.
+    pub fn is_addressable(&self) -> bool {
+        self.is_open() || !self.peers.is_empty()
     }
 
     /// Reads a username, phone number, or link.
@@ -93,13 +133,14 @@ impl Person {
         {
             return Ok(Self { user_id, ..Self::default() });
         }
+        let refused = |error: AddressError| format!("{} {error}", quote(text));
         if let Some(phone) = phone_link(text) {
-            return Ok(Self { phone: parse_phone(phone).map_err(|error| error.to_string())?, ..Self::default() });
+            return Ok(Self { phone: parse_phone(phone).map_err(refused)?, ..Self::default() });
         }
         if text.starts_with(|c: char| c == '+' || c == '(' || c.is_ascii_digit()) {
-            return Ok(Self { phone: parse_phone(text).map_err(|error| error.to_string())?, ..Self::default() });
+            return Ok(Self { phone: parse_phone(text).map_err(refused)?, ..Self::default() });
         }
-        Ok(Self { username: parse_username(text).map_err(|error| error.to_string())?, ..Self::default() })
+        Ok(Self { username: parse_username(text).map_err(refused)?, ..Self::default() })
     }
 
     /// The person that a parse task found.
@@ -121,7 +162,7 @@ impl Person {
             last_name: clip(&person.last_name),
             peers: peers.collect(),
         };
-        if found.key().is_none() || (!found.is_open() && found.peers.is_empty()) {
+        if found.key().is_none() || !found.is_addressable() {
             return Err("has no username, no phone number, and no account that can address him".to_owned());
         }
         Ok(found.named())
@@ -141,6 +182,11 @@ impl Person {
 /// terminal has a use for, and PostgreSQL refuses one of.
 pub fn clip(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(LONGEST_NAME).collect::<String>().trim().to_owned()
+}
+
+/// What was refused, for whoever has to find it.
+pub fn quote(text: &str) -> String {
+    format!("\"{}\"", clip(text).chars().take(LONGEST_QUOTE).collect::<String>())
 }
 
 /// The number in a link such as `t.me/+79990000000`. The hashes of invite
@@ -193,7 +239,7 @@ pub async fn executions(
     };
     let binding = (who.workspace_id, campaign_id, target_id);
     let page: Page<Uuid> = app.tokens.page("ListExecutions", &binding, request.page_size, &request.page_token)?;
-    let found = store::executions(app.db.conn(), campaign_id, target_id, &page).await?;
+    let found = store::executions(app.db.conn(), who.workspace_id, campaign_id, target_id, &page).await?;
     let (found, next_page_token) = app.tokens.finish(&page, found, |execution| execution.id);
     Ok(ListExecutionsResponse { executions: found.iter().map(convert::execution).collect(), next_page_token })
 }

@@ -1,11 +1,11 @@
 //! The door to the table `targets`, and to the attempts at them.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
-use sea_orm::sea_query::OnConflict;
+use sea_orm::sea_query::{OnConflict, SelectStatement};
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait as _, Condition, ConnectionTrait, DbErr, EntityTrait as _, QueryFilter as _,
-    QueryOrder as _, QuerySelect as _, sea_query::LikeExpr,
+    ActiveValue::Set, ColumnTrait as _, Condition, ConnectionTrait, DbErr, EntityTrait as _, IntoActiveModel as _,
+    QueryFilter as _, QueryOrder as _, QuerySelect as _, QueryTrait as _, sea_query::LikeExpr,
 };
 use service_kit::paging::Page;
 use tgmesh_proto::invite::v1::target::State;
@@ -26,33 +26,25 @@ pub struct Batch<'a> {
     pub source: &'a str,
     /// The place of the first.
     pub seq: i64,
-    /// Each with an id for its row.
+    /// Each with the id of its row: the member of the list.
     pub people: Vec<(Uuid, Person)>,
 }
 
-/// Writes a batch; answers how many became targets. A person who is one
-/// already stays one, and keeps the references that are new.
+/// Writes a batch of people who are new to the campaign.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn insert(conn: &impl ConnectionTrait, batch: Batch<'_>) -> Result<u64, DbErr> {
-    let mut seen: HashMap<String, Uuid> = HashMap::new();
+pub async fn insert(conn: &impl ConnectionTrait, batch: Batch<'_>) -> Result<(), DbErr> {
     let (mut rows, mut peers) = (Vec::new(), Vec::new());
-    for (id, person) in batch.people {
+    for ((id, person), seq) in batch.people.into_iter().zip(batch.seq..) {
         let Some(key) = person.key() else { continue };
-        let first = *seen.entry(key.clone()).or_insert(id);
-        for (account_id, sealed) in &person.peers {
-            peers.push((key.clone(), *account_id, sealed.clone()));
-        }
-        if first != id {
-            continue;
-        }
         let open = person.is_open();
+        peers.extend(person.peers.into_iter().map(|(account_id, sealed)| (id, account_id, sealed)));
         rows.push(ActiveModel {
             id: Set(id),
             campaign_id: Set(batch.campaign_id),
             workspace_id: Set(batch.workspace_id),
-            seq: Set(batch.seq + i64::try_from(rows.len()).unwrap_or(i64::MAX)),
+            seq: Set(seq),
             person_key: Set(key),
             username: Set(person.username),
             phone: Set(person.phone),
@@ -74,60 +66,26 @@ pub async fn insert(conn: &impl ConnectionTrait, batch: Batch<'_>) -> Result<u64
         });
     }
     if rows.is_empty() {
-        return Ok(0);
+        return Ok(());
     }
-    let wanted = rows.len() as u64;
-    let conflict = OnConflict::columns([Column::CampaignId, Column::PersonKey]).do_nothing().to_owned();
-    let inserted = match Entity::insert_many(rows).on_conflict(conflict).exec_without_returning(conn).await {
-        Ok(inserted) => inserted,
-        Err(DbErr::RecordNotInserted) => 0,
-        Err(error) => return Err(error),
-    };
-    if !peers.is_empty() {
-        if inserted < wanted {
-            // Some are targets of an earlier batch: their references go to those.
-            seen = ids(conn, batch.campaign_id, seen.into_keys().collect()).await?;
-        }
-        insert_peers(conn, batch.campaign_id, &seen, peers).await?;
-    }
-    Ok(inserted)
-}
-
-async fn ids(
-    conn: &impl ConnectionTrait,
-    campaign_id: Uuid,
-    keys: Vec<String>,
-) -> Result<HashMap<String, Uuid>, DbErr> {
-    let found: Vec<(String, Uuid)> = Entity::find()
-        .select_only()
-        .column(Column::PersonKey)
-        .column(Column::Id)
-        .filter(Column::CampaignId.eq(campaign_id))
-        .filter(Column::PersonKey.is_in(keys))
-        .into_tuple()
-        .all(conn)
-        .await?;
-    Ok(found.into_iter().collect())
+    Entity::insert_many(rows).exec_without_returning(conn).await?;
+    insert_peers(conn, batch.campaign_id, peers).await
 }
 
 async fn insert_peers(
     conn: &impl ConnectionTrait,
     campaign_id: Uuid,
-    targets: &HashMap<String, Uuid>,
-    peers: Vec<(String, Uuid, Vec<u8>)>,
+    peers: Vec<(Uuid, Uuid, Vec<u8>)>,
 ) -> Result<(), DbErr> {
     let mut seen = HashSet::new();
     let rows: Vec<peer::ActiveModel> = peers
         .into_iter()
-        .filter_map(|(key, account_id, sealed)| {
-            let target_id = *targets.get(&key)?;
-            let row = peer::ActiveModel {
-                target_id: Set(target_id),
-                account_id: Set(account_id),
-                campaign_id: Set(campaign_id),
-                sealed: Set(sealed),
-            };
-            seen.insert((target_id, account_id)).then_some(row)
+        .filter(|(target_id, account_id, _)| seen.insert((*target_id, *account_id)))
+        .map(|(target_id, account_id, sealed)| peer::ActiveModel {
+            target_id: Set(target_id),
+            account_id: Set(account_id),
+            campaign_id: Set(campaign_id),
+            sealed: Set(sealed),
         })
         .collect();
     if rows.is_empty() {
@@ -137,6 +95,71 @@ async fn insert_peers(
     match peer::Entity::insert_many(rows).on_conflict(conflict).exec_without_returning(conn).await {
         Ok(_) | Err(DbErr::RecordNotInserted) => Ok(()),
         Err(error) => Err(error),
+    }
+}
+
+async fn find_staged(conn: &impl ConnectionTrait, campaign_id: Uuid, id: Uuid) -> Result<Option<Model>, DbErr> {
+    Entity::find_by_id(id).filter(Column::CampaignId.eq(campaign_id)).one(conn).await
+}
+
+/// Adds to a target of an import under way what another row knows of him.
+///
+/// # Errors
+/// When the database fails.
+pub async fn learn(conn: &impl ConnectionTrait, campaign_id: Uuid, id: Uuid, person: Person) -> Result<(), DbErr> {
+    // Whom nobody may contact is known, and no target.
+    let Some(target) = find_staged(conn, campaign_id, id).await? else { return Ok(()) };
+    let mut known = person_of(&target);
+    known.learn(person);
+    let open = known.is_open();
+    let peers = known.peers.into_iter().map(|(account_id, sealed)| (id, account_id, sealed)).collect();
+    let mut target = target.into_active_model();
+    target.username = Set(known.username);
+    target.phone = Set(known.phone);
+    target.user_id = Set(known.user_id);
+    target.display_name = Set(known.display_name);
+    target.first_name = Set(known.first_name);
+    target.last_name = Set(known.last_name);
+    target.open = Set(open);
+    Entity::update(target).exec(conn).await?;
+    insert_peers(conn, campaign_id, peers).await
+}
+
+/// Makes two targets of an import under way one. Answers how many went.
+///
+/// # Errors
+/// When the database fails.
+pub async fn merge(conn: &impl ConnectionTrait, campaign_id: Uuid, gone: Uuid, into: Uuid) -> Result<i64, DbErr> {
+    let Some(target) = find_staged(conn, campaign_id, gone).await? else { return Ok(0) };
+    let mut person = person_of(&target);
+    let peers = peer::Entity::find().filter(peer::Column::TargetId.eq(gone)).all(conn).await?;
+    person.peers = peers.into_iter().map(|peer| (peer.account_id, peer.sealed)).collect();
+    let removed = remove(conn, campaign_id, gone).await?;
+    learn(conn, campaign_id, into, person).await?;
+    Ok(removed)
+}
+
+/// Takes a target out of an import under way. Answers how many went.
+///
+/// # Errors
+/// When the database fails.
+pub async fn remove(conn: &impl ConnectionTrait, campaign_id: Uuid, id: Uuid) -> Result<i64, DbErr> {
+    let peers = peer::Entity::delete_many().filter(peer::Column::CampaignId.eq(campaign_id));
+    peers.filter(peer::Column::TargetId.eq(id)).exec(conn).await?;
+    let target = Entity::delete_many().filter(Column::CampaignId.eq(campaign_id)).filter(Column::Id.eq(id));
+    Ok(i64::try_from(target.exec(conn).await?.rows_affected).unwrap_or(0))
+}
+
+/// The person behind a target.
+pub fn person_of(target: &Model) -> Person {
+    Person {
+        username: target.username.clone(),
+        phone: target.phone.clone(),
+        user_id: target.user_id,
+        display_name: target.display_name.clone(),
+        first_name: target.first_name.clone(),
+        last_name: target.last_name.clone(),
+        peers: Vec::new(),
     }
 }
 
@@ -231,18 +254,26 @@ fn escape(text: &str) -> String {
     out
 }
 
+/// The campaign, if it is the workspace's: attempts have no owner of their own.
+fn owned(workspace_id: Uuid, campaign_id: Uuid) -> SelectStatement {
+    use crate::campaigns::entity::{Column, Entity};
+    let campaign = Entity::find_by_id(campaign_id).filter(Column::WorkspaceId.eq(workspace_id));
+    campaign.select_only().column(Column::Id).into_query()
+}
+
 /// A page of a campaign's attempts, newest first.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn executions(
     conn: &impl ConnectionTrait,
+    workspace_id: Uuid,
     campaign_id: Uuid,
     target_id: Option<Uuid>,
     page: &Page<Uuid>,
 ) -> Result<Vec<execution::Model>, DbErr> {
     let mut query = execution::Entity::find()
-        .filter(execution::Column::CampaignId.eq(campaign_id))
+        .filter(execution::Column::CampaignId.in_subquery(owned(workspace_id, campaign_id)))
         .order_by_desc(execution::Column::Id)
         .limit(page.size + 1);
     if let Some(target_id) = target_id {
@@ -260,12 +291,13 @@ pub async fn executions(
 /// When the database fails.
 pub async fn ended_since(
     conn: &impl ConnectionTrait,
+    workspace_id: Uuid,
     campaign_id: Uuid,
     version: i64,
     most: u64,
 ) -> Result<Vec<execution::Model>, DbErr> {
     let mut found = execution::Entity::find()
-        .filter(execution::Column::CampaignId.eq(campaign_id))
+        .filter(execution::Column::CampaignId.in_subquery(owned(workspace_id, campaign_id)))
         .filter(execution::Column::Version.gt(version))
         .order_by_desc(execution::Column::Version)
         .limit(most)

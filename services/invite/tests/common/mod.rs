@@ -204,7 +204,7 @@ impl Service {
             chat: "@rustberlin".into(),
             audience: Some(Audience {
                 source: Some(Source::Inline(InlineAudience { entries: people.to_vec() })),
-                limit: 0,
+                ..Default::default()
             }),
             consent_basis: ConsentBasis::OptIn as i32,
             ..Default::default()

@@ -23,11 +23,9 @@ impl ParsingService for World {
         &self,
         request: Request<GetParseTaskRequest>,
     ) -> Result<Response<GetParseTaskResponse>, Status> {
-        let task = ParseTask {
-            id: request.get_ref().parse_task_id.clone(),
-            state: parse_task::State::Completed as i32,
-            ..Default::default()
-        };
+        let completed = ParseTask { state: parse_task::State::Completed as i32, ..Default::default() };
+        let task = self.state().task.clone().unwrap_or(completed);
+        let task = ParseTask { id: request.get_ref().parse_task_id.clone(), ..task };
         Ok(Response::new(GetParseTaskResponse { parse_task: Some(task) }))
     }
 

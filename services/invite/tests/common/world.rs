@@ -9,8 +9,8 @@ use service_kit::clock::duration_from_proto;
 use tgmesh_proto::ErrorReason;
 use tgmesh_proto::lease::v1::lease_service_server::{LeaseService, LeaseServiceServer};
 use tgmesh_proto::lease::v1::*;
-use tgmesh_proto::parsing::v1::ParseResult;
 use tgmesh_proto::parsing::v1::parsing_service_server::ParsingServiceServer;
+use tgmesh_proto::parsing::v1::{ParseResult, ParseTask};
 use tgmesh_proto::status::status;
 use tgmesh_proto::telegram::v1::reconcile_invite_response::Finding;
 use tgmesh_proto::telegram::v1::telegram_service_server::{TelegramService, TelegramServiceServer};
@@ -36,6 +36,9 @@ pub enum Reaction {
     EffectThenUnknown,
     /// Never answers, without effect.
     Silence,
+    /// Looks the user up until the test ends that, and then checks the lease
+    /// before it hands the invite over.
+    LookUp,
 }
 
 type Script = Box<dyn FnMut(&str, Uuid, usize) -> Reaction + Send>;
@@ -64,6 +67,13 @@ pub struct State {
     /// Whether the stream of results stops in the middle without ending.
     pub results_hang: bool,
     script: Option<Script>,
+    /// Telegram's ids behind names, when the test knows all names; and the names that were looked up.
+    pub user_ids: HashMap<String, i64>,
+    pub resolved: Vec<String>,
+    /// The parse task of which the results are.
+    pub task: Option<ParseTask>,
+    /// Users who are being looked up, for as long as the test likes.
+    pub looked_up: HashSet<String>,
 }
 
 /// The world.
@@ -282,7 +292,7 @@ impl TelegramService for World {
         let account = self.key(request.lease.as_ref())?;
         let id = Uuid::parse_str(&request.request_id).unwrap();
         let user = name(request.user.as_ref());
-        if let Some(Address::PeerReference(peer)) = request.user.and_then(|user| user.address) {
+        if let Some(Address::PeerReference(peer)) = request.user.as_ref().and_then(|user| user.address.as_ref()) {
             assert_eq!(peer.account_id, account.to_string(), "a reference was shown by an account that it is not for");
         }
         let reaction = {
@@ -311,6 +321,9 @@ impl TelegramService for World {
                 Reaction::Refuse(..) => {
                     state.begun.remove(&id);
                 }
+                Reaction::LookUp => {
+                    state.looked_up.insert(user.clone());
+                }
                 Reaction::Answer(outcome) => {
                     let answer = InviteToChatResponse { outcome: *outcome as i32, ..Default::default() };
                     state.answers.insert(id, answer);
@@ -329,6 +342,17 @@ impl TelegramService for World {
             }
             Reaction::EffectThenUnknown => Err(status(ErrorReason::OutcomeUnknown, "no answer came").build()),
             Reaction::EffectThenSilence | Reaction::Silence => std::future::pending().await,
+            Reaction::LookUp => {
+                self.until(|state| !state.looked_up.contains(&user)).await;
+                self.state().begun.remove(&id);
+                self.key(request.lease.as_ref())?;
+                let answer = InviteToChatResponse { outcome: Outcome::Invited as i32, ..Default::default() };
+                let mut state = self.state();
+                state.begun.insert(id);
+                state.effects.push((user, id));
+                state.answers.insert(id, answer.clone());
+                Ok(Response::new(answer))
+            }
         }
     }
 
@@ -353,8 +377,19 @@ impl TelegramService for World {
         Ok(Response::new(ReconcileInviteResponse { finding: finding as i32, answer }))
     }
 
-    async fn resolve_peer(&self, _: Request<ResolvePeerRequest>) -> Result<Response<ResolvePeerResponse>, Status> {
-        never()
+    async fn resolve_peer(
+        &self,
+        request: Request<ResolvePeerRequest>,
+    ) -> Result<Response<ResolvePeerResponse>, Status> {
+        self.key(request.get_ref().lease.as_ref())?;
+        let name = request.get_ref().peer.trim_start_matches('@').to_owned();
+        let mut state = self.state();
+        state.resolved.push(name.clone());
+        let Some(user_id) = state.user_ids.get(&name).copied().or(state.user_ids.is_empty().then_some(0)) else {
+            return Err(status(ErrorReason::PeerNotFound, "nobody has this name").with("peer", name).build());
+        };
+        let person = Person { user_id, username: name, ..Default::default() };
+        Ok(Response::new(ResolvePeerResponse { peer: Some(resolve_peer_response::Peer::Person(person)) }))
     }
     async fn get_chat(&self, _: Request<GetChatRequest>) -> Result<Response<GetChatResponse>, Status> {
         never()

@@ -45,13 +45,13 @@ pub async fn people(stage: &Stage, targets: usize) -> anyhow::Result<invite::Aud
         .collect();
     ensure!(people.len() == targets, "the world has only {} people", people.len());
     let source = invite::audience::Source::Inline(invite::InlineAudience { entries: people });
-    Ok(invite::Audience { source: Some(source), limit: 0 })
+    Ok(invite::Audience { source: Some(source), limit: 0, ..Default::default() })
 }
 
 /// The first so many people that a task has found.
 pub fn found_by(task: &str, targets: usize) -> anyhow::Result<invite::Audience> {
     let source = invite::audience::Source::ParseTaskId(task.to_owned());
-    Ok(invite::Audience { source: Some(source), limit: i32::try_from(targets)? })
+    Ok(invite::Audience { source: Some(source), limit: i32::try_from(targets)?, ..Default::default() })
 }
 
 /// The request for a campaign over an audience.

@@ -16,7 +16,7 @@ pub(super) async fn campaigns(stage: &Stage, name: &str) -> anyhow::Result<Optio
         "CreateCampaign" => {
             let source = invite::audience::Source::ParseTaskId(stage.task.clone());
             let request = invite::CreateCampaignRequest {
-                audience: Some(invite::Audience { source: Some(source), limit: 1 }),
+                audience: Some(invite::Audience { source: Some(source), limit: 1, ..Default::default() }),
                 ..world.campaign_of(&[])
             };
             about(&stage.task, &request.request_id, &request)

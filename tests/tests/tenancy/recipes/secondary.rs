@@ -91,7 +91,7 @@ pub async fn secondary(stage: &Stage, strangers: &Strangers, name: &str) -> anyh
                 ("audience.parse_task_id", &stage.task, Source::ParseTaskId(stage.task.clone())),
                 ("audience.audience_id", &uploaded, Source::AudienceId(uploaded.clone())),
             ] {
-                let audience = Some(invite::Audience { source: Some(source), limit: 1 });
+                let audience = Some(invite::Audience { source: Some(source), limit: 1, ..Default::default() });
                 let request = invite::CreateCampaignRequest { audience, ..world.campaign_of(&[]) };
                 found.push(by(path, Caller::User, id, &request.request_id, [&request, &request]));
             }
