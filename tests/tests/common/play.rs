@@ -109,7 +109,7 @@ impl World {
             request_id: self.id(),
             kind: invite::CampaignKind::InviteToChat.into(),
             chat: CHAT.to_owned(),
-            audience: Some(invite::Audience { source: Some(source), limit: 0 }),
+            audience: Some(invite::Audience { source: Some(source), limit: 0, ..Default::default() }),
             consent_basis: invite::ConsentBasis::OptIn.into(),
             ..Default::default()
         }
