@@ -4,10 +4,11 @@ use std::fmt;
 
 use serde::Deserialize;
 use tracing::field::{Field, Visit};
+use tracing::span::Record;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::field::RecordFields;
 use tracing_subscriber::fmt::format::Writer;
-use tracing_subscriber::fmt::{FormatFields, MakeWriter};
+use tracing_subscriber::fmt::{FormatFields, FormattedFields, MakeWriter};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
@@ -62,6 +63,16 @@ impl<'w> FormatFields<'w> for ForPeople {
         let mut line = Line { writer, begun: false, result: Ok(()) };
         fields.record(&mut line);
         line.result
+    }
+
+    fn add_fields(&self, current: &'w mut FormattedFields<Self>, fields: &Record<'_>) -> fmt::Result {
+        let mut text = String::new();
+        let mut line = Line { writer: Writer::new(&mut text), begun: !current.fields.is_empty(), result: Ok(()) };
+        fields.record(&mut line);
+        line.result?;
+        // Nothing at all for a field that is left out.
+        current.fields.push_str(&text);
+        Ok(())
     }
 }
 
@@ -175,7 +186,9 @@ mod tests {
         let layer = tracing_subscriber::fmt::layer().fmt_fields(ForPeople).with_ansi(false).without_time();
         let log = tracing_subscriber::registry().with(layer.with_writer(move || writer.clone()).with_target(false));
         tracing::subscriber::with_default(log, || {
-            let span = tracing::info_span!("call", rpc = "a.B/C", trace_id = "0af7", caller = tracing::field::Empty);
+            let later = tracing::field::Empty;
+            let span = tracing::info_span!("call", rpc = "a.B/C", trace_id = "0af7", user_id = later, caller = later);
+            span.record("user_id", "01a1");
             span.record("caller", "user");
             span.in_scope(|| tracing::info!(code = ?tonic::Code::Ok, ms = 4.328, why = "two words", "call"));
         });
