@@ -1,12 +1,15 @@
 //! Connections, and what comes over them.
 
+use std::time::Duration;
+
 use anyhow::Context as _;
 use telegram_emulator::{FaultKind, MediaKind, Post};
-use tgmesh_proto::ErrorReason;
 use tgmesh_proto::integration::v1 as integration;
 use tgmesh_proto::integration::v1::account::ConnectionState;
-use tgmesh_proto::lease::v1::Purpose;
+use tgmesh_proto::lease::v1::lease_service_client::LeaseServiceClient;
+use tgmesh_proto::lease::v1::{Purpose, ReleaseLeaseRequest};
 use tgmesh_proto::telegram::v1 as pb;
+use tgmesh_proto::{Caller, ErrorReason};
 use tgmesh_tests::wait::until;
 
 use crate::common::play::{CHAT, key};
@@ -114,6 +117,27 @@ async fn a_look_up_without_an_answer_counts() -> anyhow::Result<()> {
     let second = client(&world).invite_to_chat(invite(&world, &lease, "target_willing")).await;
     assert_eq!(reason(second), Some(ErrorReason::QuotaExceeded));
     assert_eq!(calls(&world, "contacts.resolveUsername"), 2);
+    world.stop().await?;
+    Ok(())
+}
+
+/// What a pause does to an invite that is still being prepared: the lease is the gate.
+#[tokio::test]
+async fn a_lease_that_is_given_back_stops_an_invite_before_the_wire() -> anyhow::Result<()> {
+    let world = World::start_with(&format!("{UNLIMITED}{QUICK_READS}"), OTHER).await?;
+    let (_, lease) = leased(&world, 61, Purpose::Invite).await?;
+    world.handle().inject_fault(fault("contacts.resolveUsername", FaultKind::HoldBeforeEffect));
+    let (request, mut telegram) = (invite(&world, &lease, "user_62"), client(&world));
+    let call = tokio::spawn(async move { telegram.invite_to_chat(request).await });
+    world.handle().wait_until(|handle| !handle.holds().is_empty()).await;
+    let mut leases = LeaseServiceClient::new(world.channel("integration", Caller::Invite, world.owner));
+    let give_back = ReleaseLeaseRequest { request_id: world.id(), key: key(&lease) };
+    tokio::time::timeout(Duration::from_secs(1), leases.release_lease(give_back)).await??;
+    for hold in world.handle().holds() {
+        world.handle().release_hold(hold.id, telegram_emulator::Release::Continue)?;
+    }
+    assert_eq!(reason(call.await?), Some(ErrorReason::StaleLease));
+    assert_eq!(calls(&world, "channels.inviteToChannel"), 0);
     world.stop().await?;
     Ok(())
 }
