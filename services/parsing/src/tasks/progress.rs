@@ -62,13 +62,16 @@ pub fn to_read(task: &Model, filter: &ParseFilter, chat_kind: i32) -> Option<i64
     Some(if filter.last_messages > 0 { total.min(i64::from(filter.last_messages)) } else { total })
 }
 
-/// Time left at the speed so far.
-pub fn time_left(read: i64, to_read: i64, work: Duration) -> Option<Duration> {
+/// Time left at the speed so far. The first request goes at once: its time says
+/// nothing of the pauses between all that follow, and one alone tells nothing.
+pub fn time_left(read: i64, to_read: i64, requests: i64, work: Duration) -> Option<Duration> {
     let (read, left) = (u64::try_from(read).ok()?, u64::try_from(to_read.saturating_sub(read)).unwrap_or(0));
-    if read == 0 || work.is_zero() {
+    let requests = u64::try_from(requests).ok()?;
+    if read == 0 || requests < 2 || work.is_zero() {
         return None;
     }
-    let seconds = work.as_secs_f64() * left as f64 / read as f64;
+    let interval = work.as_secs_f64() / (requests - 1) as f64;
+    let seconds = interval * requests as f64 * left as f64 / read as f64;
     Duration::try_from_secs_f64(seconds.ceil()).ok()
 }
 
@@ -76,7 +79,10 @@ pub fn time_left(read: i64, to_read: i64, work: Duration) -> Option<Duration> {
 pub fn progress(task: &Model, filter: &ParseFilter, chat_kind: i32, running: bool) -> ParseProgress {
     let work = Duration::from_millis(u64::try_from(task.work_ms).unwrap_or(0));
     let left = running
-        .then(|| to_read(task, filter, chat_kind).and_then(|to_read| time_left(task.read_count, to_read, work)))
+        .then(|| {
+            to_read(task, filter, chat_kind)
+                .and_then(|to_read| time_left(task.read_count, to_read, task.request_count, work))
+        })
         .flatten();
     ParseProgress {
         total: task.total,
@@ -99,11 +105,15 @@ mod tests {
     #[test]
     fn time_left_is_from_the_speed_so_far() {
         let second = Duration::from_secs(1);
-        assert_eq!(time_left(200, 1_000, second), Some(Duration::from_secs(4)));
-        assert_eq!(time_left(200, 200, second), Some(Duration::ZERO));
-        assert_eq!(time_left(300, 200, second), Some(Duration::ZERO));
-        assert_eq!(time_left(0, 200, second), None);
-        assert_eq!(time_left(10, 200, Duration::ZERO), None);
+        let left = |read, requests, work| time_left(read, 1_500, requests, work);
+        // A page of 100 each 2 s: the first at once, then the others.
+        assert_eq!(left(100, 1, second / 20), None);
+        assert_eq!(left(200, 2, second * 2), Some(second * 26));
+        assert_eq!(left(400, 4, second * 6), Some(second * 22));
+        assert_eq!(left(1_500, 15, second), Some(Duration::ZERO));
+        assert_eq!(left(1_600, 15, second), Some(Duration::ZERO));
+        assert_eq!(left(0, 3, second), None);
+        assert_eq!(left(10, 2, Duration::ZERO), None);
     }
 
     #[test]
