@@ -14,7 +14,7 @@ use service_kit::watch::Poke;
 use service_kit::{SharedClock, Time};
 use uuid::Uuid;
 
-use crate::connections::{Connections, Expect, LineId, LineSession, SessionKey, Sessions};
+use crate::connections::{Claim, Claims, Connections, Expect, LineId, LineSession, SessionKey, Sessions};
 use crate::entity::{account, ended_session, login, session};
 use crate::error::{Error, Result};
 use crate::leases::LeaseManager;
@@ -118,17 +118,18 @@ impl Core {
     }
 }
 
-/// Reads sealed sessions from the database.
+/// Reads sealed sessions from the database, and claims their keys.
 #[derive(Debug, Clone)]
 pub struct SessionStore {
     db: Db,
     sealer: Sealer,
+    claims: Claims,
 }
 
 impl SessionStore {
     /// Over the service's database.
-    pub fn new(db: Db, sealer: Sealer) -> Self {
-        Self { db, sealer }
+    pub fn new(db: Db, sealer: Sealer, claims: Claims) -> Self {
+        Self { db, sealer, claims }
     }
 
     fn open(&self, context: &str, sealed: &[u8]) -> Result<SessionKey> {
@@ -182,5 +183,8 @@ impl Sessions for SessionStore {
                 Ok(LineSession { key, expect: Expect::Nobody })
             }
         }
+    }
+    async fn claim(&self, key: &SessionKey) -> Result<Claim> {
+        self.claims.take(key).await
     }
 }

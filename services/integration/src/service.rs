@@ -23,7 +23,7 @@ use tokio::task::JoinSet;
 
 use crate::accounts::{connect, effects};
 use crate::config::Config;
-use crate::connections::{Connections, Dialer, TelegramNetwork};
+use crate::connections::{Claims, Connections, Dialer, TelegramNetwork};
 use crate::core::{Core, SessionStore, Settings};
 use crate::grpc::{IntegrationGrpc, LeaseGrpc, QuotaGrpc, TelegramGrpc};
 use crate::leases::{LeaseManager, LeaseParts, SqlLeaseStore, Wake};
@@ -51,7 +51,9 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     config.check()?;
     tgmesh_migrations::check(deps.db.conn(), Schema::Integration).await?;
-    let core = assemble(&config, &network, &deps, &shutdown)?;
+    let claims = Claims::new(deps.db.clone(), deps.clock.clone());
+    claims.recover().await?;
+    let core = assemble(&config, &network, &deps, &claims, &shutdown)?;
     core.quotas.recover().await.map_err(|error| anyhow::anyhow!("the ledger cannot be recovered: {error}"))?;
 
     let verifier = Verifier::new("integration", deps.trusted.clone(), deps.clock.clone());
@@ -83,9 +85,16 @@ pub async fn run(
             Ok(())
         });
     }
+    // Until the last connection is closed, which is after everything else.
+    let mut holding = tokio::spawn(async move { claims.hold().await });
     ready.send(Ready { address: bound.address(), health: bound.health() }).ok();
     tasks.spawn(bound.serve(shutdown.clone()));
-    while let Some(ended) = tasks.join_next().await {
+    loop {
+        let ended = tokio::select! {
+            ended = tasks.join_next() => ended,
+            _ = &mut holding => anyhow::bail!("nobody holds the claims of keys any more"),
+        };
+        let Some(ended) = ended else { break };
         // A task that dies takes the process down: half a service is worse than none.
         match ended {
             Ok(Ok(())) if shutdown.has_begun() => {}
@@ -97,6 +106,7 @@ pub async fn run(
     core.connections.close_all(CLOSE).await;
     // Nobody listens to them any more, and what they ask comes back unsent.
     core.tasks.finish(CLOSE).await;
+    holding.abort();
     Ok(())
 }
 
@@ -104,6 +114,7 @@ fn assemble(
     config: &Config,
     network: &TelegramNetwork,
     deps: &Dependencies,
+    claims: &Claims,
     shutdown: &Shutdown,
 ) -> anyhow::Result<Arc<Core>> {
     let Dependencies { db, sealer, clock, .. } = deps.clone();
@@ -141,7 +152,7 @@ fn assemble(
         Arc::new(move |_, _| poke.poke())
     };
     let dialer = Dialer::new(config.connections.clone(), network)?;
-    let sessions = Arc::new(SessionStore::new(db.clone(), sealer.clone()));
+    let sessions = Arc::new(SessionStore::new(db.clone(), sealer.clone(), claims.clone()));
     let core = Arc::new(Core {
         connections: Connections::new(dialer, sessions, clock.clone(), on_change),
         pacing: Pacing::new(clock.clone(), config.speeds),

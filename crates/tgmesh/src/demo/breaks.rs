@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, ensure};
 use sea_orm::ConnectionTrait as _;
 use service_kit::db::Db;
-use tgmesh_integration::connections::{Connections, Dialer, LineId};
+use tgmesh_integration::connections::{Claims, Connections, Dialer, LineId};
 use tgmesh_integration::core::SessionStore;
 use tgmesh_integration::telegram::auth;
 use tgmesh_proto::emulator::v1 as emulator;
@@ -135,7 +135,11 @@ async fn connect_again(stage: &Stage) -> anyhow::Result<()> {
     let accounts = stage.integration()?.list_accounts(ListAccountsRequest::default()).await?.into_inner().accounts;
     let account = accounts.first().context("there is no account")?;
     let url = stage.config.database_url("integration", &stage.config.databases.integration);
-    let sessions = SessionStore::new(Db::connect(&url, 1).await?, launch::sealer(&stage.config)?);
+    let db = Db::connect(&url, 1).await?;
+    // Whoever has the key is robbed of it.
+    db.conn().execute_unprepared("DELETE FROM key_claims").await?;
+    let claims = Claims::new(db.clone(), stage.clock.clone());
+    let sessions = SessionStore::new(db, launch::sealer(&stage.config)?, claims);
     let info = stage.served().emulator.as_ref().context("no emulator runs")?;
     let dialer = Dialer::new(stage.config.integration.connections.clone(), &network::of_emulator(info)?)?;
     let second = Connections::new(dialer, Arc::new(sessions), stage.clock.clone(), Arc::new(|_, _| {}));

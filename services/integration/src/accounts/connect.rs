@@ -67,12 +67,13 @@ pub async fn adopt(core: &Core, tx: &Tx, who: &Identity, profile: &Profile, key:
             ));
         }
         Some(account) => {
+            change.deleting_at = Set(None);
+            // First: whoever else connects the account at this moment waits here, and then sees our session.
+            touch(core, tx, account.id, change).await?;
             // The very same session goes on: it must not be logged out.
             if !holds(core, &**tx, account.id, key).await? {
                 end_session(core, tx, account.id, None).await?;
             }
-            change.deleting_at = Set(None);
-            touch(core, tx, account.id, change).await?;
             // If Telegram has not thawed it, the next call is told so.
             thaw(core, tx, &account, &who.actor()).await?;
             (account.id, Kind::Reconnected)

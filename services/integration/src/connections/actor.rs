@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::dial::{Dialer, Raw, Wire, classify};
 use super::pushed::{self, Pushed};
-use super::{CallError, Gate, LineId, LineState, OnChange, Sessions};
+use super::{CallError, Claim, Gate, LineId, LineSession, LineState, OnChange, Sessions};
 
 /// Time between two signs of life. Each also moves the moment at which the server
 /// closes the connection by itself, however much it is used.
@@ -19,6 +19,10 @@ const KEEP_ALIVE: Duration = Duration::from_secs(30);
 const SIGN_OF_LIFE: Duration = Duration::from_secs(15);
 /// Longest wait for the server to see that a connection is closed.
 const CLOSE: Duration = Duration::from_secs(2);
+/// Longest wait for the key, while another connection has it: a dead process is waited for in vain.
+const CLAIM: Duration = Duration::from_secs(15);
+/// Pause after the key was given to whoever waited for it, so that he is the next to have it.
+const YIELD: Duration = Duration::from_millis(300);
 /// First and longest pause after a failed attempt to connect.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
 
@@ -27,6 +31,37 @@ pub(super) struct Job {
     pub(super) body: Vec<u8>,
     pub(super) gate: Gate,
     pub(super) reply: oneshot::Sender<Result<Vec<u8>, CallError>>,
+}
+
+/// An open connection, and the right to have it.
+struct Open {
+    wire: Wire,
+    claim: Claim,
+}
+
+impl Open {
+    /// Closes it at once.
+    async fn drop(self) {
+        let Self { wire, claim } = self;
+        // Its socket is closed with it: only then may the key be another's.
+        drop(wire);
+        claim.release().await;
+    }
+
+    /// Closes it and waits until the server has seen it, so that the next one with
+    /// the same key cannot overlap it.
+    async fn close(mut self) {
+        if self.claim.holds() && self.wire.disconnect().await.is_ok() {
+            let seen = async { while self.wire.step().await.is_ok() {} };
+            tokio::select! {
+                () = seen => {}
+                // A server that does not close its side is not waited for.
+                () = tokio::time::sleep(CLOSE) => {}
+                () = self.claim.lost() => {}
+            }
+        }
+        self.drop().await;
+    }
 }
 
 /// Drives one connection: opens it on first use, sends one request at a time,
@@ -45,7 +80,7 @@ pub(super) struct Actor {
 
 impl Actor {
     pub(super) async fn run(mut self) {
-        let mut wire: Option<Wire> = None;
+        let mut open: Option<Open> = None;
         let mut backoff = BACKOFF.0;
         let mut not_before = Duration::ZERO;
         let mut last_used = self.clock.monotonic();
@@ -53,39 +88,45 @@ impl Actor {
         let idle_close = self.dialer.config().idle_close();
         let stop = self.stop.clone();
         loop {
+            let over = open.as_ref().map(|open| open.claim.over());
             let job = tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
+                () = or_never(over) => {
+                    tracing::info!(line = ?self.id, "the key is wanted elsewhere: closing the connection");
+                    self.close(open.take()).await;
+                    tokio::select! {
+                        () = stop.cancelled() => break,
+                        () = self.clock.sleep(YIELD) => continue,
+                    }
+                }
                 job = self.inbox.recv() => match job {
                     Some(job) => job,
                     None => break,
                 },
                 // Before what is pushed: an account in lively chats is never silent, and may be idle all the same.
                 () = self.clock.sleep(ping_at.min(last_used + idle_close).saturating_sub(self.clock.monotonic())),
-                    if wire.is_some() =>
+                    if open.is_some() =>
                 {
                     let now = self.clock.monotonic();
                     if now >= last_used + idle_close {
-                        close(wire.take()).await;
-                        self.set(LineState::Idle);
+                        self.close(open.take()).await;
                     } else if now >= ping_at {
                         ping_at = now + KEEP_ALIVE;
-                        if !alive(&mut wire).await {
+                        if !alive(&mut open).await {
                             tracing::info!(line = ?self.id, "connection is silent: closing it");
-                            wire = None;
-                            self.set(LineState::Idle);
+                            self.drop(open.take()).await;
                         }
                     }
                     continue;
                 }
-                pushed = step(&mut wire) => {
+                pushed = step(&mut open) => {
                     match pushed {
                         // Nobody may listen.
                         Ok(pushed) => pushed.into_iter().for_each(|pushed| drop(self.pushed.send(pushed))),
                         Err(error) => {
                             tracing::info!(line = ?self.id, error, "connection lost");
-                            wire = None;
-                            self.set(LineState::Idle);
+                            self.drop(open.take()).await;
                         }
                     }
                     continue;
@@ -96,14 +137,14 @@ impl Actor {
                 continue;
             }
             last_used = self.clock.monotonic();
-            if wire.is_none() {
+            if open.is_none() {
                 if self.clock.monotonic() < not_before {
                     job.reply.send(Err(CallError::NotSent("the connection failed just now".to_owned()))).ok();
                     continue;
                 }
                 match self.connect().await {
                     Ok(opened) => {
-                        wire = Some(opened);
+                        open = Some(opened);
                         ping_at = self.clock.monotonic() + KEEP_ALIVE;
                         backoff = BACKOFF.0;
                     }
@@ -115,11 +156,10 @@ impl Actor {
                     }
                 }
             }
-            let usable = self.send(&mut wire, job).await;
+            let usable = self.send(&mut open, job).await;
             last_used = self.clock.monotonic();
             if !usable {
-                wire = None;
-                self.set(LineState::Idle);
+                self.drop(open.take()).await;
             }
         }
         // What still waits was not sent.
@@ -127,19 +167,12 @@ impl Actor {
         while let Ok(job) = self.inbox.try_recv() {
             job.reply.send(Err(CallError::NotSent("the connection is being closed".to_owned()))).ok();
         }
-        close(wire).await;
-        self.set(LineState::Idle);
+        self.close(open).await;
     }
 
-    async fn connect(&self) -> Result<Wire, CallError> {
+    async fn connect(&self) -> Result<Open, CallError> {
         self.set(LineState::Connecting);
-        let opened = tokio::select! {
-            () = self.stop.cancelled() => Err(CallError::NotSent("the connection is being closed".to_owned())),
-            opened = async {
-                let session = self.sessions.session(self.id).await.map_err(CallError::Forbidden)?;
-                self.dialer.dial(&session).await
-            } => opened,
-        };
+        let opened = self.open().await;
         match &opened {
             Ok(_) => self.set(LineState::Connected),
             Err(error) => {
@@ -150,13 +183,56 @@ impl Actor {
         opened
     }
 
+    async fn open(&self) -> Result<Open, CallError> {
+        let stopped = || CallError::NotSent("the connection is being closed".to_owned());
+        let (session, claim) = tokio::select! {
+            () = self.stop.cancelled() => return Err(stopped()),
+            claimed = tokio::time::timeout(CLAIM, self.claim()) => claimed.unwrap_or_else(|_| {
+                Err(CallError::NotSent("another connection has the session's key".to_owned()))
+            })?,
+        };
+        let dialed = tokio::select! {
+            () = self.stop.cancelled() => Err(stopped()),
+            () = claim.lost() => Err(claim_lost(CallError::NotSent)),
+            dialed = self.dialer.dial(&session) => dialed,
+        };
+        match dialed {
+            Ok(wire) => Ok(Open { wire, claim }),
+            Err(error) => {
+                claim.release().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// The session, and the right to have a connection with its key.
+    async fn claim(&self) -> Result<(LineSession, Claim), CallError> {
+        loop {
+            let before = self.sessions.session(self.id).await.map_err(CallError::Forbidden)?;
+            let claim = self.sessions.claim(&before.key).await.map_err(CallError::Forbidden)?;
+            // While the key was waited for, the line may have been given another one.
+            match self.sessions.session(self.id).await {
+                Ok(session) if session.key.expose() == before.key.expose() => return Ok((session, claim)),
+                Ok(_) => claim.release().await,
+                Err(error) => {
+                    claim.release().await;
+                    return Err(CallError::Forbidden(error));
+                }
+            }
+        }
+    }
+
     /// Asks the gate and hands the request over, in one step; then waits for
     /// the answer. False when the connection cannot be used any more.
-    async fn send(&self, wire: &mut Option<Wire>, job: Job) -> bool {
-        let Some(sender) = wire else {
+    async fn send(&self, open: &mut Option<Open>, job: Job) -> bool {
+        let Some(Open { wire, claim }) = open else {
             return false;
         };
         let Job { body, gate, reply } = job;
+        if !claim.holds() {
+            reply.send(Err(claim_lost(CallError::NotSent))).ok();
+            return false;
+        }
         if let Err(error) = gate() {
             reply.send(Err(CallError::Forbidden(error))).ok();
             return true;
@@ -164,14 +240,31 @@ impl Actor {
         // From here on it counts as sent.
         let request = Raw(body);
         let limit = self.dialer.config().call_timeout();
-        let answer = match tokio::time::timeout(limit, sender.invoke(&request)).await {
-            Ok(Ok(answer)) => Ok(answer.0),
-            Ok(Err(error)) => Err(classify(&error)),
-            Err(_) => Err(CallError::Unanswered(format!("no answer within {} s", limit.as_secs()))),
+        let answer = tokio::select! {
+            answer = tokio::time::timeout(limit, wire.invoke(&request)) => match answer {
+                Ok(Ok(answer)) => Ok(answer.0),
+                Ok(Err(error)) => Err(classify(&error)),
+                Err(_) => Err(CallError::Unanswered(format!("no answer within {} s", limit.as_secs()))),
+            },
+            () = claim.lost() => Err(claim_lost(CallError::Unanswered)),
         };
         let usable = matches!(answer, Ok(_) | Err(CallError::Rpc(_)));
         reply.send(answer).ok();
         usable
+    }
+
+    async fn close(&self, open: Option<Open>) {
+        if let Some(open) = open {
+            open.close().await;
+        }
+        self.set(LineState::Idle);
+    }
+
+    async fn drop(&self, open: Option<Open>) {
+        if let Some(open) = open {
+            open.drop().await;
+        }
+        self.set(LineState::Idle);
     }
 
     fn set(&self, state: LineState) {
@@ -181,10 +274,21 @@ impl Actor {
     }
 }
 
+fn claim_lost(kind: impl FnOnce(String) -> CallError) -> CallError {
+    kind("the claim of the session's key was lost".to_owned())
+}
+
+async fn or_never(wait: Option<impl Future<Output = ()>>) {
+    match wait {
+        Some(wait) => wait.await,
+        None => std::future::pending().await,
+    }
+}
+
 /// Reads what the server pushes. Never ends without a connection.
-async fn step(wire: &mut Option<Wire>) -> Result<Vec<Pushed>, String> {
-    match wire {
-        Some(wire) => match wire.step().await {
+async fn step(open: &mut Option<Open>) -> Result<Vec<Pushed>, String> {
+    match open {
+        Some(open) => match open.wire.step().await {
             Ok(updates) => Ok(pushed::read(&updates)),
             Err(error) => Err(error.to_string()),
         },
@@ -192,25 +296,14 @@ async fn step(wire: &mut Option<Wire>) -> Result<Vec<Pushed>, String> {
     }
 }
 
-/// Whether the server answers a ping.
-async fn alive(wire: &mut Option<Wire>) -> bool {
-    let Some(sender) = wire else {
+/// Whether the server answers a ping, while the key is ours.
+async fn alive(open: &mut Option<Open>) -> bool {
+    let Some(Open { wire, claim }) = open else {
         return false;
     };
     let ping = functions::PingDelayDisconnect { ping_id: 1, disconnect_delay: 75 };
-    matches!(tokio::time::timeout(SIGN_OF_LIFE, sender.invoke(&ping)).await, Ok(Ok(_)))
-}
-
-/// Closes a connection and waits until the server has seen it, so that the
-/// next one with the same key cannot overlap it.
-async fn close(wire: Option<Wire>) {
-    let Some(mut wire) = wire else {
-        return;
-    };
-    if wire.disconnect().await.is_err() {
-        return;
+    tokio::select! {
+        answer = tokio::time::timeout(SIGN_OF_LIFE, wire.invoke(&ping)) => matches!(answer, Ok(Ok(_))),
+        () = claim.lost() => false,
     }
-    let seen = async { while wire.step().await.is_ok() {} };
-    // A server that does not close its side is not waited for.
-    tokio::time::timeout(CLOSE, seen).await.ok();
 }

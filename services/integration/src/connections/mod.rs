@@ -1,17 +1,20 @@
 //! Connections to Telegram: one per account, each driven by an actor of its own.
 //!
 //! Telegram destroys for ever a key that it sees from two places, so nothing
-//! else in this process opens a connection. Each actor drives grammers' low
+//! else in this process opens a connection, and each opens it only with the
+//! [claim](Claims) of its key. Each actor drives grammers' low
 //! level sender and sends one request at a time: what it hands over is known to
 //! be leaving on a connection that is up, and what it has not handed over was
 //! surely not sent. The stock sender pool promises neither.
 
 mod actor;
+mod claims;
 pub mod config;
 mod dial;
 pub mod handshake;
 mod pushed;
 mod session;
+mod store;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -24,6 +27,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+pub use claims::{Claim, Claims};
 pub use config::{TelegramConfig, TelegramNetwork};
 pub use dial::Dialer;
 pub use pushed::Pushed;
@@ -74,6 +78,12 @@ pub trait Sessions: Send + Sync + 'static {
     /// # Errors
     /// When there is none any more, or it cannot be read.
     async fn session(&self, line: LineId) -> Result<LineSession, Error>;
+
+    /// The right to have a connection with a key. Waits while another has it.
+    ///
+    /// # Errors
+    /// When it cannot be asked for.
+    async fn claim(&self, key: &SessionKey) -> Result<Claim, Error>;
 }
 
 /// An error that Telegram answered.
@@ -356,6 +366,10 @@ mod tests {
     impl Sessions for Asked {
         async fn session(&self, _line: LineId) -> Result<LineSession, Error> {
             self.0.fetch_add(1, Ordering::Relaxed);
+            Err(Error::Internal)
+        }
+
+        async fn claim(&self, _key: &SessionKey) -> Result<Claim, Error> {
             Err(Error::Internal)
         }
     }

@@ -3,9 +3,12 @@
 use std::fmt;
 
 use secrecy::{ExposeSecret as _, SecretBox};
+use sha2::{Digest as _, Sha256};
 
 /// Layout of a key that is to be sealed: a version byte, the data centre, the key.
 const VERSION: u8 = 1;
+/// Parts fingerprints from other hashes of keys: Telegram's own name of a key is one.
+const FINGERPRINTS: &[u8] = b"tgmesh session key 1";
 
 /// An authorisation key, and the data centre that knows it.
 pub struct SessionKey {
@@ -26,6 +29,12 @@ impl SessionKey {
     /// The key itself.
     pub fn expose(&self) -> &[u8; 256] {
         self.key.expose_secret()
+    }
+
+    /// Tells keys apart without telling them. Nobody can guess a key, so its hash
+    /// needs no secret of its own, and stays the same when sealing keys change.
+    pub fn fingerprint(&self) -> Vec<u8> {
+        Sha256::new().chain_update(FINGERPRINTS).chain_update(self.expose()).finalize().to_vec()
     }
 
     /// To be sealed.
@@ -71,5 +80,15 @@ mod tests {
         assert!(!format!("{key:?}").contains("171"));
         assert!(SessionKey::from_bytes(&key.to_bytes()[1..]).is_none());
         assert!(SessionKey::from_bytes(&[]).is_none());
+    }
+
+    #[test]
+    fn a_fingerprint_is_the_keys_alone() {
+        let key = SessionKey::new(2, [0xab; 256]);
+        assert_eq!(key.fingerprint(), key.clone().fingerprint());
+        assert_eq!(key.fingerprint().len(), 32);
+        assert_ne!(key.fingerprint(), SessionKey::new(2, [0xac; 256]).fingerprint());
+        // An import may name another data centre than the login did; the key is the same.
+        assert_eq!(key.fingerprint(), SessionKey::new(4, [0xab; 256]).fingerprint());
     }
 }

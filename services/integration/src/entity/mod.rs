@@ -4,6 +4,7 @@ pub mod account;
 pub mod account_event;
 pub mod chat_right;
 pub mod ended_session;
+pub mod key_claim;
 pub mod lease;
 pub mod limit;
 pub mod login;

@@ -19,7 +19,7 @@ use crate::connections::{CallError, LineId, SessionKey};
 use crate::core::Core;
 use crate::entity::ended_session;
 use crate::error::{Error, Result};
-use crate::telegram::auth;
+use crate::telegram::auth::{self, Profile};
 use crate::telegram::outcome::{Verdict, judge};
 
 /// Most lines of one call.
@@ -156,23 +156,33 @@ async fn one(
         drop_trial(core, id).await?;
         return Ok(result(Status::Rejected, "telegram shows no user for the session"));
     };
-    let tx = core.begin().await?;
-    ended_session::Entity::delete_by_id(id).exec(&*tx).await.map_err(|error| core.failed(&error))?;
-    match connect::adopt(core, &tx, who, &profile, &key).await {
+    let mut adopted = adopt(core, who, id, &profile, &key).await;
+    if adopted.as_ref().is_err_and(|error| error.reason() == ErrorReason::Conflict) {
+        // The same account is imported twice at once, and the other one was faster: now there is one to go on with.
+        adopted = adopt(core, who, id, &profile, &key).await;
+    }
+    match adopted {
         Ok(account) => {
-            core.commit(tx).await?;
-            connect::adopted(core, who.workspace_id, account).await;
             let row = accounts::get(core, who.workspace_id, account).await?;
             Ok(pb::ImportResult { account: Some(accounts::show(core, &row)), ..result(Status::Connected, "") })
         }
         Err(error) if error.reason() == ErrorReason::AlreadyConnected => {
-            drop(tx);
             // Somebody else's: it stays as it was, and is forgotten here.
             drop_trial(core, id).await?;
             Ok(elsewhere())
         }
         Err(error) => Err(error),
     }
+}
+
+/// Makes a session that was tried the session of an account.
+async fn adopt(core: &Core, who: &Identity, trial: Uuid, profile: &Profile, key: &SessionKey) -> Result<Uuid> {
+    let tx = core.begin().await?;
+    ended_session::Entity::delete_by_id(trial).exec(&*tx).await.map_err(|error| core.failed(&error))?;
+    let account = connect::adopt(core, &tx, who, profile, key).await?;
+    core.commit(tx).await?;
+    connect::adopted(core, who.workspace_id, account).await;
+    Ok(account)
 }
 
 /// A session that was only tried is forgotten, not logged out: it is its owner's.

@@ -1,8 +1,9 @@
-//! One conformance suite for the stores of leases and quotas, run on each of
+//! One conformance suite for the stores of leases, quotas and claims, run on each of
 //! them. A store to come adds one `stores!` entry, and a way to make a world.
 //!
 //! Time stands still but for what a test lets pass.
 
+mod claims;
 mod kit;
 mod leases;
 mod limits;
@@ -94,5 +95,12 @@ suite! {
         who_was_taken_over_cannot_answer,
         what_is_not_in_hand_is_taken_up_at_once,
         the_past_is_told_when_it_is_over,
+    }
+    claims {
+        a_key_has_one_holder_under_contention,
+        a_holder_hears_that_its_key_is_wanted,
+        a_dead_holder_is_followed,
+        who_was_taken_over_finds_out,
+        what_nobody_has_in_hand_is_given_back,
     }
 }
