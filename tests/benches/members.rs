@@ -34,7 +34,6 @@ const ROUND_TRIP: Duration = Duration::from_millis(25);
 const WITHOUT_PAUSES: &str = "
 [integration.speeds.fast]
 interval_ms = 0
-full_profile_ms = 0
 per_minute = 1000000
 ";
 

@@ -38,10 +38,10 @@ fn every_limit_and_speed_can_be_turned_off() {
                     [integration.limits.message]\nper_day = 'off'\nper_hour = 'off'\n"
         .to_owned();
     for profile in ["safe", "medium", "fast"] {
-        text += &format!("[integration.speeds.{profile}]\ninterval_ms = 0\nfull_profile_ms = 0\nper_minute = 'off'\n");
+        text += &format!("[integration.speeds.{profile}]\ninterval_ms = 0\nper_minute = 'off'\n");
     }
     let config = load(&text).unwrap().integration;
-    let none = Speed { interval_ms: 0, full_profile_ms: 0, per_minute: None };
+    let none = Speed { interval_ms: 0, per_minute: None };
     assert_eq!(config.speeds, SpeedConfig { safe: none, medium: none, fast: none });
     let counts = Counts { chat: Some(ChatCounts::default()), ..Counts::default() };
     for action in [Action::Invite, Action::Message, Action::AddContact, Action::JoinChat, Action::ResolveUsername] {
@@ -76,6 +76,9 @@ fn unknown_settings_are_refused_at_every_level() {
     ] {
         assert!(load(text).is_err(), "{text}");
     }
+    // A setting of earlier versions.
+    let error = load("[integration.speeds.fast]\nfull_profile_ms = 500").unwrap_err().to_string();
+    assert!(error.contains("integration.speeds.fast.full_profile_ms: is no setting"), "{error}");
 }
 
 #[test]

@@ -20,8 +20,7 @@ use crate::{calls, client, fault, invite, leased, reason};
 const OTHER: &str = "\n[[chat]]\nid = 602\nkind = 'supergroup'\ntitle = 'Other'\nusername = 'other_group'\ncreator = 40\nmembers = [61, 62]\n";
 
 /// Nobody is held up by the pace of reads.
-const QUICK_READS: &str =
-    "[integration.speeds]\nmedium = { interval_ms = 0, full_profile_ms = 0, per_minute = 'off' }\n";
+const QUICK_READS: &str = "[integration.speeds]\nmedium = { interval_ms = 0, per_minute = 'off' }\n";
 
 fn post(world: &World, chat: i64, text: &str) -> anyhow::Result<()> {
     world.handle().post_message(&Post {

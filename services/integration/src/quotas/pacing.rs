@@ -23,8 +23,6 @@ const MINUTE: Duration = Duration::from_secs(60);
 pub struct Speed {
     /// Between two reads, in milliseconds; 0 for no pause.
     pub interval_ms: u64,
-    /// Before a read of a full profile, since the read before, in milliseconds.
-    pub full_profile_ms: u64,
     /// Most reads in any 60 seconds. `None` is not bounded; the configuration
     /// writes it `"off"`.
     #[serde(deserialize_with = "or_off")]
@@ -43,20 +41,20 @@ impl Speed {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SpeedConfig {
-    /// Default 2.0 s, 3.0 s for full profiles, 20 a minute.
+    /// Default 2.0 s, 20 a minute.
     pub safe: Speed,
-    /// Default 0.8 s, 1.5 s for full profiles, 40 a minute.
+    /// Default 0.8 s, 40 a minute.
     pub medium: Speed,
-    /// Default 0.2 s, 0.5 s for full profiles, 90 a minute.
+    /// Default 0.2 s, 90 a minute.
     pub fast: Speed,
 }
 
 impl Default for SpeedConfig {
     fn default() -> Self {
         Self {
-            safe: Speed { interval_ms: 2_000, full_profile_ms: 3_000, per_minute: Some(20) },
-            medium: Speed { interval_ms: 800, full_profile_ms: 1_500, per_minute: Some(40) },
-            fast: Speed { interval_ms: 200, full_profile_ms: 500, per_minute: Some(90) },
+            safe: Speed { interval_ms: 2_000, per_minute: Some(20) },
+            medium: Speed { interval_ms: 800, per_minute: Some(40) },
+            fast: Speed { interval_ms: 200, per_minute: Some(90) },
         }
     }
 }
@@ -113,20 +111,10 @@ impl Pacing {
     /// A read whose caller gives up while it waits does not count.
     pub async fn pace(&self, account_id: Uuid, profile: SpeedProfile) {
         let speed = self.config.of(profile);
-        self.wait(account_id, Duration::from_millis(speed.interval_ms), speed.per_minute).await;
-    }
-
-    /// The same for a read of a full profile.
-    pub async fn pace_full_profile(&self, account_id: Uuid, profile: SpeedProfile) {
-        let speed = self.config.of(profile);
-        self.wait(account_id, Duration::from_millis(speed.full_profile_ms), speed.per_minute).await;
-    }
-
-    async fn wait(&self, account_id: Uuid, interval: Duration, per_minute: Option<u32>) {
         let track = self.track(account_id);
         // Held while waiting: the lock is the queue, and it is fair.
         let mut track = track.lock().await;
-        let due = track.due(interval, per_minute);
+        let due = track.due(Duration::from_millis(speed.interval_ms), speed.per_minute);
         loop {
             let now = self.clock.monotonic();
             if now >= due {
@@ -246,26 +234,11 @@ mod tests {
     #[tokio::test]
     async fn a_profile_without_bounds_never_waits() {
         let clock = ManualClock::new(Time::ZERO);
-        let speed: Speed =
-            serde_json::from_str(r#"{"interval_ms": 0, "full_profile_ms": 0, "per_minute": "off"}"#).unwrap();
+        let speed: Speed = serde_json::from_str(r#"{"interval_ms": 0, "per_minute": "off"}"#).unwrap();
         let pacing = Pacing::new(clock.clone(), SpeedConfig { fast: speed, ..SpeedConfig::default() });
         for _ in 0..1_000 {
             // The clock stands still: whoever waited would wait for ever.
             pacing.pace(Uuid::nil(), SpeedProfile::Fast).await;
-            pacing.pace_full_profile(Uuid::nil(), SpeedProfile::Fast).await;
         }
-    }
-
-    #[tokio::test]
-    async fn full_profiles_wait_longer() {
-        let clock = ManualClock::new(Time::ZERO);
-        let pacing = Pacing::new(clock.clone(), SpeedConfig::default());
-        let id = Uuid::nil();
-        pacing.pace(id, SpeedProfile::Fast).await;
-        clock.advance(Duration::from_millis(499));
-        let early = tokio::time::timeout(Duration::ZERO, pacing.pace_full_profile(id, SpeedProfile::Fast)).await;
-        assert!(early.is_err());
-        clock.advance(Duration::from_millis(1));
-        pacing.pace_full_profile(id, SpeedProfile::Fast).await;
     }
 }

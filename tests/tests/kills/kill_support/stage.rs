@@ -179,7 +179,6 @@ pause_after = "off"
 interval = {{ shortest_ms = {interval}, longest_ms = {interval} }}
 [integration.speeds.fast]
 interval_ms = 20
-full_profile_ms = 20
 per_minute = 100000
 [databases.parsing]
 url = "{}"
