@@ -3,7 +3,6 @@
 //! `request_id`s, clock, paging, sealing of secrets, leases as guards, shutdown.
 
 pub mod address;
-pub mod build;
 pub mod bulk;
 pub mod client;
 pub mod clock;

@@ -94,6 +94,7 @@ pub async fn start(
     clock: SharedClock,
     shutdown: Shutdown,
 ) -> anyhow::Result<Running> {
+    tracing::info!(build = crate::BUILD, ?services, "starting");
     for warning in config.warnings() {
         tracing::warn!("{warning}");
     }
@@ -154,7 +155,7 @@ pub async fn start(
             }
         }
     }
-    tasks.spawn(serve_admin(admin, healths, shutdown.clone()));
+    tasks.spawn(serve_admin(admin, crate::BUILD, healths, shutdown.clone()));
     if !config.ready_file.as_os_str().is_empty() {
         write_ready(&config.ready_file, &served)?;
     }

@@ -8,3 +8,7 @@ pub mod demo;
 pub mod launch;
 pub mod local;
 pub mod network;
+
+/// Which build this is: the version and the commit, such as `0.1.0+3f2a9c1`;
+/// the commit is `unknown` where neither git nor `TGMESH_COMMIT` told it.
+pub const BUILD: &str = concat!(env!("CARGO_PKG_VERSION"), "+", env!("TGMESH_COMMIT"));

@@ -14,12 +14,14 @@ use crate::shutdown::Shutdown;
 
 /// Serves `/livez`, `/readyz`, `/version` and `/invariants` until shutdown
 /// begins; what was asked before is answered, unless shutdown is forced.
-/// `services` are the process's services.
+/// `build` is the process's version and commit, such as `0.1.0+3f2a9c1`, so that
+/// a fix that was never deployed can be seen; `services` are its services.
 ///
 /// # Errors
 /// When the listener fails.
 pub async fn serve_admin(
     listener: TcpListener,
+    build: &'static str,
     services: Vec<(&'static str, watch::Receiver<Health>)>,
     shutdown: Shutdown,
 ) -> anyhow::Result<()> {
@@ -41,10 +43,7 @@ pub async fn serve_admin(
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(readiness))
         .route("/invariants", get(|| async { invariants::counts() }))
-        .route(
-            "/version",
-            get(|| async { concat!("tgmesh ", env!("CARGO_PKG_VERSION"), "+", env!("TGMESH_COMMIT"), "\n") }),
-        );
+        .route("/version", get(move || std::future::ready(format!("tgmesh {build}\n"))));
     let stopping = shutdown.clone();
     let served = axum::serve(listener, app).with_graceful_shutdown(async move { stopping.begun().await });
     tokio::select! {

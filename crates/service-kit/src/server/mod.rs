@@ -185,7 +185,7 @@ impl Bound {
             .tcp_nodelay(true)
             .layer(stack)
             .add_routes(self.routes);
-        tracing::info!(service = self.name, address = %self.address, build = crate::build::ID, "serving");
+        tracing::info!(service = self.name, address = %self.address, "serving");
         let monitor = AbortOnDropHandle::new(tokio::spawn(self.monitor.run(self.clock.clone(), shutdown.clone())));
         let stopping = shutdown.clone();
         tokio::select! {

@@ -254,8 +254,8 @@ async fn admin(context: &Context) -> Finding {
             let build = answer.lines().last().and_then(|line| line.strip_prefix("tgmesh ")).unwrap_or_default();
             let found = match build {
                 "" => finding(State::Failed, "something else answers here"),
-                build if build == service_kit::build::ID => finding(State::Ok, "the same build as this one"),
-                _ => finding(State::Warning, &format!("this is another build: {}", service_kit::build::ID)),
+                build if build == crate::BUILD => finding(State::Ok, "the same build as this one"),
+                _ => finding(State::Warning, &format!("this is another build: {}", crate::BUILD)),
             };
             found.took(latency).version(build)
         }

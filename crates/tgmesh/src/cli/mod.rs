@@ -38,7 +38,7 @@ pub type Done = Result<(), Failure>;
 
 /// tgmesh runs a team's Telegram accounts as one mesh of services.
 #[derive(Debug, Parser)]
-#[command(name = "tgmesh", version = service_kit::build::ID, arg_required_else_help = true)]
+#[command(name = "tgmesh", version = crate::BUILD, arg_required_else_help = true)]
 pub struct Cli {
     /// Configuration; what it does not set has the defaults.
     #[arg(long, global = true, env = "TGMESH_CONFIG", value_name = "FILE")]
@@ -225,8 +225,8 @@ async fn play(args: &crate::demo::Args) -> Done {
 
 fn version(json: bool) {
     if json {
-        output::print_line(&serde_json::json!({ "version": service_kit::build::ID }).to_string());
+        output::print_line(&serde_json::json!({ "version": crate::BUILD }).to_string());
     } else {
-        output::print_line(&format!("tgmesh {}", service_kit::build::ID));
+        output::print_line(&format!("tgmesh {}", crate::BUILD));
     }
 }
