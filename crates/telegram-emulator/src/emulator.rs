@@ -86,6 +86,9 @@ pub enum StartError {
     /// The control API has no notion of identity, so nobody else may reach it.
     #[error("the control API is for loopback only, not for {0}")]
     ControlNotLoopback(SocketAddr),
+    /// The control API cannot describe itself.
+    #[error("the control API cannot describe itself: {0}")]
+    Reflection(#[from] tonic_reflection::server::Error),
     /// The info file cannot be written.
     #[error("cannot write the info file {path}: {source}")]
     InfoFile {

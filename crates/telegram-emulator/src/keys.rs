@@ -3,6 +3,8 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, SystemTime};
 
+use tokio::sync::broadcast;
+
 use crate::error::RpcError;
 use crate::wire::crypto::{AuthKey, key_id, random};
 use crate::wire::session::Session;
@@ -15,6 +17,8 @@ const MAX_SESSIONS: usize = 32;
 const CODE_LIFETIME: Duration = Duration::from_secs(300);
 /// How long a QR token stays good, as <https://core.telegram.org/api/qr-login> says.
 pub(crate) const QR_LIFETIME: Duration = Duration::from_secs(30);
+/// Codes that somebody who hears of them may be behind by.
+const CODES_AHEAD: usize = 64;
 /// Digits of a login code.
 pub(crate) const CODE_LENGTH: usize = 5;
 
@@ -102,6 +106,15 @@ impl LoginCode {
     }
 }
 
+/// A login code that has been sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SentCode {
+    /// Phone number: digits alone.
+    pub phone: String,
+    /// The code.
+    pub code: String,
+}
+
 /// A QR token that somebody may scan.
 pub(crate) struct QrToken {
     /// The key that shows it; it need not be logged in.
@@ -116,6 +129,7 @@ pub(crate) struct Keys {
     records: IdMap<i64, KeyRecord>,
     by_user: IdMap<i64, Vec<i64>>,
     codes: HashMap<u64, LoginCode>,
+    sent_codes: broadcast::Sender<SentCode>,
     qr_tokens: HashMap<Vec<u8>, QrToken>,
     /// Authorisations exported to another data centre: token → (account, data centre).
     exported: HashMap<Vec<u8>, (i64, i32)>,
@@ -128,6 +142,7 @@ impl Keys {
             records: IdMap::default(),
             by_user: IdMap::default(),
             codes: HashMap::new(),
+            sent_codes: broadcast::Sender::new(CODES_AHEAD),
             qr_tokens: HashMap::new(),
             exported: HashMap::new(),
             dice: Dice::new(seed),
@@ -190,7 +205,14 @@ impl Keys {
             expires: now + CODE_LIFETIME,
         };
         self.codes.insert(phone, code.clone());
+        // Mostly nobody listens.
+        let _ = self.sent_codes.send(SentCode { phone: phone.to_string(), code: code.code.clone() });
         code
+    }
+
+    /// Codes that are sent from now on.
+    pub(crate) fn sent_codes(&self) -> broadcast::Receiver<SentCode> {
+        self.sent_codes.subscribe()
     }
 
     pub(crate) fn code(&self, phone: u64) -> Option<&LoginCode> {

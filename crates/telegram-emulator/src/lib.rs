@@ -22,7 +22,9 @@ pub use clock::{TimeSource, system_time_source};
 pub use emulator::{DcAddress, Emulator, EmulatorConfig, Info, StartError};
 pub use error::RpcError;
 pub use faults::{ActiveFault, Fault, FaultFilter, FaultKind, Hold, HoldPoint, Release};
-pub use handle::{ChatFacts, ChatRules, ControlError, Handle, MemberFacts, NewUser, Post, UserFacts};
+pub use handle::{
+    ChatFacts, ChatRules, ControlError, Handle, MemberFacts, NewUser, Post, SentCode, SessionFormat, UserFacts,
+};
 pub use recorder::{
     Call, CallFilter, CallState, ConnectionEnd, ConnectionRecord, Effect, Overlap, RecorderLimits, Subject, Summary,
 };

@@ -8,7 +8,7 @@ use tonic::{Code, Status};
 
 use crate::error::RpcError;
 use crate::faults::{ActiveFault, Fault, FaultFilter, FaultKind, Hold, HoldPoint};
-use crate::handle::{ChatFacts, ControlError, MemberFacts, UserFacts};
+use crate::handle::{ChatFacts, ControlError, MemberFacts, SessionFormat, UserFacts};
 use crate::recorder::{Call, CallFilter, CallState, ConnectionEnd, ConnectionRecord, Effect, Overlap};
 use crate::world::{AdminRights, ChatKind, InvitePrivacy, LastSeen, MediaKind, MessagePrivacy, Standing};
 
@@ -81,6 +81,13 @@ pub(super) fn message_privacy(privacy: pb::MessagePrivacy) -> Option<MessagePriv
         pb::MessagePrivacy::ContactsAndPremium => MessagePrivacy::ContactsAndPremium,
         pb::MessagePrivacy::Contacts => MessagePrivacy::Contacts,
     })
+}
+
+pub(super) fn session_format(format: pb::SessionFormat) -> SessionFormat {
+    match format {
+        pb::SessionFormat::Unspecified | pb::SessionFormat::Telethon => SessionFormat::Telethon,
+        pb::SessionFormat::Pyrogram => SessionFormat::Pyrogram,
+    }
 }
 
 impl From<UserFacts> for pb::User {

@@ -11,10 +11,17 @@ use tgmesh_proto::emulator::v1::emulator_service_server::EmulatorServiceServer;
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::task::TaskTracker;
+use tonic::server::NamedService as _;
 use tonic::transport::Server;
 
 use crate::emulator::{Info, StartError};
 use crate::handle::Handle;
+
+fn reflection() -> tonic_reflection::server::Builder<'static> {
+    tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(tgmesh_proto::FILE_DESCRIPTOR_SET)
+        .with_service_name(EmulatorServiceServer::<service::Service>::NAME)
+}
 
 /// Serves the control API until shutdown; answers the address that it got.
 pub(crate) async fn serve(
@@ -31,11 +38,10 @@ pub(crate) async fn serve(
     let bound = listener.local_addr().map_err(bind)?;
     let shutdown = handle.kernel().shutdown.clone();
     let service = service::Service::new(handle.clone(), info.clone());
-    let reflection = tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(tgmesh_proto::FILE_DESCRIPTOR_SET)
-        .build_v1();
+    // Old tools ask the v1alpha interface, new ones v1.
     let server = Server::builder()
-        .add_optional_service(reflection.inspect_err(|error| tracing::warn!(%error, "no reflection")).ok())
+        .add_service(reflection().build_v1()?)
+        .add_service(reflection().build_v1alpha()?)
         .add_service(EmulatorServiceServer::new(service));
     tasks.spawn(async move {
         let incoming = TcpListenerStream::new(listener);

@@ -8,11 +8,13 @@ use tgmesh_proto::emulator::v1 as pb;
 use tgmesh_proto::emulator::v1::emulator_service_server::EmulatorService;
 use tonic::{Request, Response, Status};
 
-use super::convert::{admin_rights, call_filter, fault, inside, invite_privacy, media, message_privacy, some};
+use super::convert::{
+    admin_rights, call_filter, fault, inside, invite_privacy, media, message_privacy, session_format, some,
+};
 use crate::emulator::Info;
 use crate::error::RpcError;
 use crate::faults::Release;
-use crate::handle::{ChatRules, Handle, NewUser, Post};
+use crate::handle::{ChatRules, ControlError, Handle, NewUser, Post};
 use crate::world::Standing;
 
 /// Items of one message of a stream.
@@ -221,6 +223,17 @@ impl EmulatorService for Service {
         let request = request.get_ref();
         self.handle.accept_login_token(&request.phone, &request.link)?;
         Ok(Response::new(pb::AcceptLoginTokenResponse {}))
+    }
+
+    async fn create_session(&self, request: Request<pb::CreateSessionRequest>) -> Answer<pb::CreateSessionResponse> {
+        let format = session_format(request.get_ref().format());
+        let user = match request.into_inner().user {
+            Some(pb::create_session_request::User::UserId(id)) => id,
+            Some(pb::create_session_request::User::Phone(phone)) => self.handle.user_by_phone(&phone)?,
+            None => return Err(ControlError::Invalid("a user id or a phone number is needed".into()).into()),
+        };
+        let session = self.handle.create_session(user, format)?;
+        Ok(Response::new(pb::CreateSessionResponse { session }))
     }
 
     async fn inject_fault(&self, request: Request<pb::InjectFaultRequest>) -> Answer<pb::InjectFaultResponse> {

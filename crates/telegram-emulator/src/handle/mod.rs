@@ -1,20 +1,32 @@
 //! The typed control of a running emulator: everything that the control API offers, without the wire.
 
 mod facts;
+mod session;
 mod world;
 
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use base64::Engine as _;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 pub use facts::{ChatFacts, MemberFacts, UserFacts};
+pub use session::SessionFormat;
+use tokio::sync::broadcast;
 pub use world::{ChatRules, NewUser, Post};
 
 use crate::error::RpcError;
 use crate::faults::{ActiveFault, Fault, Hold, Release};
 use crate::kernel::Kernel;
+pub use crate::keys::SentCode;
 use crate::methods::Event;
 use crate::recorder::{Call, CallFilter, ConnectionEnd, ConnectionRecord, Overlap, Summary};
 use crate::world::parse_phone;
+
+/// Base64 with the URL's alphabet, as logins and sessions are written; padded or not when it is read.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &base64::alphabet::URL_SAFE,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
 
 /// Why a control call was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -64,14 +76,17 @@ impl Handle {
         code.map(|code| code.code.clone()).ok_or_else(|| ControlError::NotFound("login code on its way".into()))
     }
 
+    /// Login codes that are sent from now on. Who reads too slowly misses the oldest ones.
+    pub fn sent_codes(&self) -> broadcast::Receiver<SentCode> {
+        self.kernel.lock().keys.sent_codes()
+    }
+
     /// The emulated phone of this number scans a QR code: `tg://login?token=…`, or the token alone in base64url.
     pub fn accept_login_token(&self, phone: &str, link: &str) -> Result<(), ControlError> {
-        let number = parse_phone(phone).ok_or_else(|| ControlError::Invalid("no phone number".into()))?;
+        let user = self.user_by_phone(phone)?;
         let token = link.rsplit_once("token=").map_or(link, |(_, token)| token);
         let token = base64url(token).ok_or_else(|| ControlError::Invalid("no login token".into()))?;
         let mut state = self.kernel.lock();
-        let user = state.world.users.by_phone(number).map(|user| user.id);
-        let user = user.ok_or_else(|| ControlError::NotFound("user with this phone number".into()))?;
         let key = state.keys.accept_qr(&token, user, self.now())?;
         self.kernel.deliver(&mut state, &[Event::LoginToken { key }], None);
         Ok(())
@@ -210,28 +225,10 @@ impl Handle {
     }
 }
 
-/// Decodes base64url, with padding or without.
+/// Decodes base64 in either alphabet, with padding or without.
 fn base64url(text: &str) -> Option<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(text.len() * 3 / 4);
-    let (mut bits, mut count) = (0u32, 0);
-    for c in text.trim().trim_end_matches('=').bytes() {
-        let value = match c {
-            b'A'..=b'Z' => c - b'A',
-            b'a'..=b'z' => c - b'a' + 26,
-            b'0'..=b'9' => c - b'0' + 52,
-            b'-' | b'+' => 62,
-            b'_' | b'/' => 63,
-            _ => return None,
-        };
-        bits = (bits << 6) | u32::from(value);
-        count += 6;
-        if count >= 8 {
-            count -= 8;
-            bytes.push((bits >> count) as u8);
-            bits &= (1 << count) - 1;
-        }
-    }
-    (!bytes.is_empty()).then_some(bytes)
+    let text = text.trim().replace('+', "-").replace('/', "_");
+    BASE64.decode(text).ok().filter(|bytes| !bytes.is_empty())
 }
 
 #[cfg(test)]

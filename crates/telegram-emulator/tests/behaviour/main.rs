@@ -3,4 +3,5 @@
 mod connections;
 mod control;
 mod members;
+mod phones;
 mod support;

@@ -1,7 +1,9 @@
-//! The emulated phones: the codes they show, the QR codes they scan.
+//! The emulated phones: the codes they show, the QR codes they scan, and sessions
+//! as other clients keep them.
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use tgmesh_proto::emulator::v1 as pb;
+use tgmesh_proto::emulator::v1::create_session_request::User;
 use tgmesh_proto::emulator::v1::emulator_service_client::EmulatorServiceClient as Client;
 use tonic::Status;
 use tonic::transport::Channel;
@@ -35,6 +37,32 @@ pub(crate) enum Phone {
         #[command(flatten)]
         control: Control,
     },
+    /// Log a user of the emulated world in, and print the session: a line for `accounts import`.
+    Session {
+        /// The user: a phone number with its +, or a Telegram user id.
+        #[arg(value_parser = user)]
+        user: User,
+        /// The library that writes sessions so.
+        #[arg(long, value_enum, default_value_t = Format::Telethon)]
+        format: Format,
+        #[command(flatten)]
+        control: Control,
+    },
+}
+
+/// A library whose session strings can be imported.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Format {
+    Telethon,
+    Pyrogram,
+}
+
+fn user(text: &str) -> Result<User, String> {
+    match text.parse() {
+        _ if text.starts_with('+') => Ok(User::Phone(text.to_owned())),
+        Ok(id) => Ok(User::UserId(id)),
+        Err(_) => Err("expected a phone number with its +, or a Telegram user id".to_owned()),
+    }
 }
 
 /// Uses an emulated phone.
@@ -52,6 +80,17 @@ pub(crate) async fn run(context: &Context, phone: Phone) -> Done {
             let answer = answer.map_err(|status| failed(&status, &address))?.into_inner();
             context.show(&answer, |_| "scanned".to_owned())
         }
+        Phone::Session { user, format, control } => {
+            let (mut client, address) = connect(context, control)?;
+            let format = match format {
+                Format::Telethon => pb::SessionFormat::Telethon,
+                Format::Pyrogram => pb::SessionFormat::Pyrogram,
+            };
+            let request = pb::CreateSessionRequest { user: Some(user), format: format.into() };
+            let answer = client.create_session(request).await;
+            let answer = answer.map_err(|status| failed(&status, &address))?.into_inner();
+            context.show(&answer, |answer| answer.session.clone())
+        }
     }
 }
 
@@ -66,7 +105,7 @@ fn failed(status: &Status, address: &str) -> Failure {
     if status.code() == tonic::Code::Unavailable {
         let cause = super::failure::cause(status);
         return Failure::unavailable(format!("the emulator's control at {address} cannot be reached: {cause}"))
-            .advice("is `tgmesh serve all` or `tgmesh emulator --control ADDRESS` running?");
+            .advice("is `tgmesh serve all` or `tgmesh emulator` running?");
     }
     Failure::new(status.message())
 }

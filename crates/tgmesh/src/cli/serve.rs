@@ -9,11 +9,13 @@ use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use service_kit::shutdown::Shutdown;
 use service_kit::telemetry;
-use telegram_emulator::{Emulator, EmulatorConfig, Info, Scenario};
+use telegram_emulator::{Emulator, EmulatorConfig, Info, Scenario, SentCode, StartError};
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::RecvError;
 
 use super::output::print_line;
 use super::phone::{self, Phone};
-use super::{Context, Done};
+use super::{Context, Done, Failure};
 use crate::config::Profile;
 use crate::launch::{self, SERVICES, Served};
 use crate::network;
@@ -152,7 +154,7 @@ struct RunArgs {
     /// Where addresses and RSA key are written once it runs.
     #[arg(long, value_name = "FILE")]
     info: Option<PathBuf>,
-    /// Where it is controlled by gRPC; loopback only.
+    /// Where it is controlled by gRPC; loopback only. The configured address when left out.
     #[arg(long, value_name = "ADDRESS")]
     control: Option<SocketAddr>,
     /// A key that is seen on two connections dies, as at Telegram.
@@ -186,19 +188,43 @@ pub(crate) async fn emulator(context: &Context, args: EmulatorArgs) -> Done {
     follow_signals(context, &shutdown);
     let start = EmulatorConfig {
         dc_ports: args.ports.into_iter().collect::<BTreeMap<_, _>>(),
-        control: args.control,
+        control: Some(args.control.unwrap_or(context.config.emulator.control)),
         strict: args.strict,
         ..EmulatorConfig::new(scenario)
     };
-    let emulator = Emulator::start(start).await.map_err(anyhow::Error::from)?;
+    let emulator = Emulator::start(start).await.map_err(|error| {
+        let failure = Failure::new(error.to_string());
+        match error {
+            StartError::Bind { .. } => failure.advice("--control 127.0.0.1:0 and --port DC=0 take free ports"),
+            _ => failure,
+        }
+    })?;
     if let Some(file) = &args.info {
         emulator.write_info_file(file).map_err(anyhow::Error::from)?;
     }
+    let codes = emulator.handle().sent_codes();
     announce_emulator(context, emulator.info());
-    shutdown.begun().await;
+    tokio::select! {
+        () = shutdown.begun() => {}
+        () = tell_codes(context, codes) => {}
+    }
     emulator.shutdown().await;
     shutdown.force();
     Ok(())
+}
+
+/// Shows the login codes that emulated phones receive, until the emulator ends.
+async fn tell_codes(context: &Context, mut codes: Receiver<SentCode>) {
+    loop {
+        match codes.recv().await {
+            Ok(SentCode { phone, code }) if context.json => {
+                print_line(&serde_json::json!({ "phone": format!("+{phone}"), "code": code }).to_string());
+            }
+            Ok(SentCode { phone, code }) => print_line(&format!("login code for +{phone}: {code}")),
+            Err(RecvError::Lagged(_)) => {}
+            Err(RecvError::Closed) => return,
+        }
+    }
 }
 
 fn announce_emulator(context: &Context, info: &Info) {
