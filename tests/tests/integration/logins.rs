@@ -209,6 +209,40 @@ async fn another_workspace_cannot_take_an_account_and_a_second_login_replaces_th
 }
 
 #[tokio::test]
+async fn a_step_of_a_login_that_failed_is_told_why_it_did() -> anyhow::Result<()> {
+    let world = World::start().await?;
+    let first = world.start_login(world.owner, 61).await?;
+    world.enter_code(world.owner, 61, &first.id).await?;
+    let login = world.start_login(world.stranger, 61).await?;
+    let submit = pb::SubmitLoginCodeRequest {
+        request_id: world.id(),
+        login_id: login.id.clone(),
+        code: world.handle().login_code(&phone(61))?,
+    };
+    let mut client = world.integration(world.stranger);
+    // The same request twice, and then each other step: all are told what the login says of itself.
+    for _ in 0..2 {
+        assert_eq!(reason(client.submit_login_code(submit.clone()).await), Some(ErrorReason::AlreadyConnected));
+    }
+    let shown = client.get_login(pb::GetLoginRequest { login_id: login.id.clone() }).await?.into_inner().login;
+    let shown = shown.context("no login")?;
+    assert_eq!((shown.state(), shown.failure_reason.as_str()), (State::Failed, "ALREADY_CONNECTED"));
+    let (request_id, login_id) = (world.id(), login.id.clone());
+    let submit = pb::SubmitLoginPasswordRequest { request_id, login_id, password: "any".to_owned() };
+    assert_eq!(reason(client.submit_login_password(submit).await), Some(ErrorReason::AlreadyConnected));
+    let resend = pb::ResendLoginCodeRequest { request_id: world.id(), login_id: login.id.clone() };
+    assert_eq!(reason(client.resend_login_code(resend).await), Some(ErrorReason::AlreadyConnected));
+    // One that ended otherwise still tells its state.
+    let late = pb::SubmitLoginCodeRequest { request_id: world.id(), login_id: first.id, code: "1".to_owned() };
+    assert_eq!(
+        reason(world.integration(world.owner).submit_login_code(late).await),
+        Some(ErrorReason::LoginStateWrong)
+    );
+    world.stop().await?;
+    Ok(())
+}
+
+#[tokio::test]
 async fn telegram_that_is_silent_is_an_error_in_time() -> anyhow::Result<()> {
     let world = World::start_with("[integration.connections]\nconnect_timeout_s = 1\ncall_timeout_s = 1\n", "").await?;
     world.handle().inject_fault(Fault::always(FaultFilter::default(), FaultKind::Silence));

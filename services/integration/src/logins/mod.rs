@@ -282,10 +282,16 @@ fn auth(core: &Core, id: Uuid) -> Auth<'_> {
     Auth { connections: &core.connections, line: LineId::Login(id), settings: &core.settings }
 }
 
+/// Why a step does not fit: a login that is over says how it ended.
 fn wrong_state(row: &login::Model) -> Error {
     let state = State::try_from(row.state).unwrap_or_default();
     if state == State::Expired {
         return Error::plain(ErrorReason::LoginExpired, "the login was not finished in time: start another");
+    }
+    if state == State::Failed
+        && let Some(reason) = ErrorReason::from_reason(&row.failure_reason)
+    {
+        return Error::plain(reason, "this is why the login has failed: start another");
     }
     let name = state.as_str_name().trim_start_matches("STATE_");
     Error::plain(ErrorReason::LoginStateWrong, format!("the login is in state {name}")).with("state", name)
