@@ -21,7 +21,7 @@ use tgmesh_proto::telegram::v1::telegram_service_server::TelegramServiceServer;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
-use crate::accounts::{connect, effects};
+use crate::accounts::{connect, effects, log_out};
 use crate::config::Config;
 use crate::connections::{Claims, Connections, Dialer, TelegramNetwork};
 use crate::core::{Core, SessionStore, Settings};
@@ -77,7 +77,13 @@ pub async fn run(
         Ok(())
     });
     tasks.spawn(housekeeping(core.clone(), shutdown.clone()));
-    tasks.spawn(logging_out(core.clone(), shutdown.clone()));
+    {
+        let (core, shutdown) = (core.clone(), shutdown.clone());
+        tasks.spawn(async move {
+            log_out::run(&core, &shutdown).await;
+            Ok(())
+        });
+    }
     {
         let (requests, shutdown) = (core.requests.clone(), shutdown.clone());
         tasks.spawn(async move {
@@ -198,23 +204,6 @@ async fn housekeeping(core: Arc<Core>, shutdown: Shutdown) -> anyhow::Result<()>
         }
         tokio::select! {
             () = core.clock.sleep(ROUND) => {}
-            () = stop.cancelled() => {}
-        }
-    }
-    Ok(())
-}
-
-/// Logs out sessions that are out of use. By itself: each may take as long as
-/// Telegram is waited for, and nothing else may wait for that.
-async fn logging_out(core: Arc<Core>, shutdown: Shutdown) -> anyhow::Result<()> {
-    let stop = shutdown.token();
-    while !stop.is_cancelled() {
-        if let Err(error) = connect::log_out_ended(&core).await {
-            tracing::warn!(%error, "ended sessions cannot be logged out");
-        }
-        tokio::select! {
-            () = core.clock.sleep(ROUND) => {}
-            () = core.ended.notified() => {}
             () = stop.cancelled() => {}
         }
     }

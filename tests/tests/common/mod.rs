@@ -146,6 +146,14 @@ impl World {
         Ok(Self { folder, config, clock, running, outside, issuers, channels, owner, stranger })
     }
 
+    /// Starts the integration service once more, beside the one that runs: on the same database, which must be a server's.
+    pub async fn replica(&self, folder: &Path) -> anyhow::Result<Running> {
+        let mut config = self.config.clone();
+        config.identity.key_dir = self.config.key_dir();
+        config.data_dir = folder.to_owned();
+        launch::start(&config, &["integration"], self.clock.clone(), Shutdown::new()).await
+    }
+
     /// Stops everything.
     pub async fn stop(self) -> anyhow::Result<TempDir> {
         self.running.stop().await?;
@@ -202,7 +210,12 @@ impl World {
 
     /// A channel on which each call is made by such a caller; for the generated clients.
     pub fn channel(&self, service: &'static str, caller: Caller, acting: Acting) -> UserChannel {
-        let address = &self.running.served.services[service];
+        self.channel_to(&self.running, service, caller, acting)
+    }
+
+    /// The same to a process that was started besides.
+    pub fn channel_to(&self, running: &Running, service: &'static str, caller: Caller, acting: Acting) -> UserChannel {
+        let address = &running.served.services[service];
         let issuer = match caller {
             Caller::User | Caller::Operator => USERS,
             Caller::Invite => "invite",

@@ -6,6 +6,7 @@ mod common;
 
 mod accounts;
 mod interrupted;
+mod keys;
 mod leases;
 mod logins;
 mod quotas;

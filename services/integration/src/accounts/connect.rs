@@ -4,9 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use sea_orm::ActiveValue::Set;
-use sea_orm::{
-    ColumnTrait as _, ConnectionTrait, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
-};
+use sea_orm::{ColumnTrait as _, ConnectionTrait, EntityTrait as _, QueryFilter as _, QuerySelect as _};
 use service_kit::db::{Tx, is_unique_violation};
 use service_kit::identity::Identity;
 use tgmesh_proto::ErrorReason;
@@ -19,18 +17,16 @@ use uuid::Uuid;
 use super::effects::{record, thaw, touch};
 use super::store::{self, Event};
 use super::wire::purpose_mask;
-use crate::connections::{CallError, LineId, SessionKey};
+use crate::connections::{LineId, SessionKey};
 use crate::core::{Core, account_context, ended_context};
 use crate::entity::{account, account_event, chat_right, ended_session, peer, restriction, session, slot};
 use crate::error::{Error, Result};
-use crate::telegram::auth::{self, Profile};
+use crate::telegram::auth::Profile;
 
-/// Sessions logged out in one step of the worker.
-const BATCH: u64 = 20;
 /// Longest time that a session is tried.
 const TRIAL: Duration = Duration::from_secs(600);
-/// First and longest pause between two tries.
-const PAUSE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(600));
+/// A session of an account that is deleted is left so long to the call that deletes it.
+const OWN: Duration = Duration::from_secs(5);
 
 /// Writes a profile into a change of an account.
 pub(super) fn apply(profile: &Profile, change: &mut account::ActiveModel) {
@@ -179,12 +175,13 @@ pub(super) async fn end_session(core: &Core, tx: &Tx, account: Uuid, account_to_
 /// When the database fails.
 pub async fn put_ended(core: &Core, tx: &Tx, plain: &[u8], account_to_erase: Option<Uuid>) -> Result<()> {
     let (id, now) = (core.id(), core.now());
+    let due = if account_to_erase.is_some() { now + OWN } else { now };
     let row = ended_session::ActiveModel {
         id: Set(id),
         account_id: Set(account_to_erase),
         sealed: Set(core.sealer.seal(&ended_context(id), plain)),
         created_at: Set(now.millis()),
-        try_at: Set(now.millis()),
+        try_at: Set(due.millis()),
         tries: Set(0),
     };
     ended_session::Entity::insert(row)
@@ -225,75 +222,6 @@ pub async fn forget_trials(core: &Core) -> Result<()> {
         .await
         .map(|_| ())
         .map_err(|error| core.failed(&error))
-}
-
-/// Logs out sessions that are out of use, and erases the accounts that waited
-/// for it.
-///
-/// # Errors
-/// When the database fails.
-pub async fn log_out_ended(core: &Core) -> Result<()> {
-    let due = ended_session::Entity::find()
-        .filter(ended_session::Column::TryAt.lte(core.now().millis()))
-        .order_by_asc(ended_session::Column::TryAt)
-        .limit(BATCH)
-        .all(core.db.conn())
-        .await
-        .map_err(|error| core.failed(&error))?;
-    for row in due {
-        if let Some(account) = row.account_id {
-            core.connections.close(LineId::Account(account)).await;
-        }
-        let line = LineId::Session(row.id);
-        let answer = auth::log_out(&core.connections, line).await;
-        core.connections.close(line).await;
-        let over = match &answer {
-            Ok(_) | Err(CallError::KeyUnknown) => true,
-            // The session is over already.
-            Err(CallError::Rpc(error)) => matches!(error.code, 401 | 406),
-            Err(_) => false,
-        };
-        if over {
-            erase(core, &row).await?;
-        } else {
-            tracing::info!(error = ?answer.err(), tries = row.tries, "session not logged out yet");
-            let pause = PAUSE.0.saturating_mul(1 << row.tries.clamp(0, 10)).min(PAUSE.1);
-            let change = ended_session::ActiveModel {
-                try_at: Set((core.now() + pause).millis()),
-                tries: Set(row.tries.saturating_add(1)),
-                ..Default::default()
-            };
-            ended_session::Entity::update_many()
-                .set(change)
-                .filter(ended_session::Column::Id.eq(row.id))
-                .exec(core.db.conn())
-                .await
-                .map_err(|error| core.failed(&error))?;
-        }
-    }
-    Ok(())
-}
-
-/// Deletes a session that is logged out, and the account that waited for it.
-/// The ledger stays: limits belong to the Telegram user.
-async fn erase(core: &Core, row: &ended_session::Model) -> Result<()> {
-    let failed = |error| core.failed(&error);
-    let tx = core.begin().await?;
-    ended_session::Entity::delete_by_id(row.id).exec(&*tx).await.map_err(failed)?;
-    let mut workspace = None;
-    if let Some(id) = row.account_id
-        && let Some(found) = store::find_any(&*tx, id).await.map_err(failed)?
-        // A login may have brought the account back meanwhile.
-        && found.deleting_at.is_some()
-    {
-        erase_rows(core, &tx, id).await?;
-        workspace = Some(found.workspace_id);
-    }
-    core.commit(tx).await?;
-    if let Some(workspace) = workspace {
-        core.changed(workspace);
-    }
-    Ok(())
 }
 
 /// Deletes everything that belongs to an account.

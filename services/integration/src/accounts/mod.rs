@@ -3,6 +3,7 @@
 pub mod check;
 pub mod connect;
 pub mod effects;
+pub mod log_out;
 pub mod state;
 pub mod store;
 pub mod wire;
@@ -217,7 +218,7 @@ pub async fn delete(
     core.changed(who.workspace_id);
     if waits {
         core.connections.close(LineId::Account(id)).await;
-        connect::log_out_ended(core).await?;
+        log_out::of_account(core, id).await?;
         let left = store::find(core.db.conn(), who.workspace_id, id).await.map_err(|error| core.failed(&error))?;
         answer.account = left.map(|row| show(core, &row));
         // A repeat gets the answer that was given, not what was known in between.
