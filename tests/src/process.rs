@@ -12,6 +12,9 @@ use crate::wait;
 /// Names the binary under test.
 pub const BINARY: &str = "TGMESH_TEST_BINARY";
 
+/// How long a process may take until it serves, on a busy machine.
+const SERVES: Duration = Duration::from_secs(60);
+
 /// The `tgmesh` binary that was built with the tests.
 ///
 /// # Errors
@@ -26,6 +29,34 @@ pub fn binary() -> anyhow::Result<PathBuf> {
         bail!("{} does not exist: run the tests through `cargo xtask test`, which builds it", file.display());
     }
     Ok(file)
+}
+
+/// The beginning of the `tgmesh.toml` of [`serve_all`]: the data folder `data` beside it, and free ports everywhere.
+pub const ANYWHERE: &str = "
+data_dir = 'data'
+[admin]
+listen = '127.0.0.1:0'
+[emulator]
+control = '127.0.0.1:0'
+[integration.server]
+listen = '127.0.0.1:0'
+[parsing.server]
+listen = '127.0.0.1:0'
+[invite.server]
+listen = '127.0.0.1:0'
+";
+
+/// Starts `tgmesh serve all` in the folder of its `tgmesh.toml`, and waits until it serves. Answers what its ready file
+/// says, too.
+///
+/// # Errors
+/// As [`Process::ready`] has them, or when it cannot be started.
+pub async fn serve_all(program: impl Into<PathBuf>, folder: &Path) -> anyhow::Result<(Process, serde_json::Value)> {
+    let launch = Launch::new("serve", program, folder).arguments(["serve", "all"]);
+    let launch = launch.variable("TGMESH_CONFIG", "tgmesh.toml").ready_file(folder.join("data/ready.json"));
+    let mut process = launch.start()?;
+    let ready = process.ready(SERVES).await?;
+    Ok((process, ready))
 }
 
 /// How a process is started; the same for every start.

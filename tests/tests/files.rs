@@ -2,9 +2,7 @@
 //! cannot be used is refused with a reason that helps.
 
 use std::io::Write as _;
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use sea_orm::{ConnectionTrait as _, Database};
@@ -21,7 +19,7 @@ use tgmesh_proto::parsing::v1::ExportResultsRequest;
 use tgmesh_proto::parsing::v1::export_results_request::Format;
 use tgmesh_proto::parsing::v1::parse_task::State;
 use tgmesh_proto::parsing::v1::parsing_service_client::ParsingServiceClient;
-use tgmesh_tests::process::{Launch, Process, binary};
+use tgmesh_tests::process::{ANYWHERE, Process, binary, serve_all};
 use tokio_stream::StreamExt as _;
 use uuid::Uuid;
 
@@ -31,20 +29,6 @@ const GB: u64 = 1 << 30;
 const CONSTANT: u64 = 32 * 1_024;
 /// Bytes of a file in one message.
 const PIECE: usize = 256 * 1_024;
-const SOON: Duration = Duration::from_secs(60);
-/// Free ports everywhere.
-const CONFIG: &str = "
-[admin]
-listen = '127.0.0.1:0'
-[emulator]
-control = '127.0.0.1:0'
-[integration.server]
-listen = '127.0.0.1:0'
-[parsing.server]
-listen = '127.0.0.1:0'
-[invite.server]
-listen = '127.0.0.1:0'
-";
 
 /// The pieces of a file, made as they are sent.
 type Pieces = Box<dyn Iterator<Item = Vec<u8>> + Send>;
@@ -60,18 +44,11 @@ struct Stage {
 impl Stage {
     async fn set() -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
-        let (file, data) = (folder.path().join("tgmesh.toml"), folder.path().join("data"));
-        std::fs::create_dir_all(&data)?;
-        std::fs::write(&file, format!("data_dir = '{}'\n{CONFIG}", data.display()))?;
-        let launch = Launch::new("serve", binary()?, folder.path()).arguments(["serve", "all"]);
-        let launch = launch.variable("TGMESH_CONFIG", file.display()).ready_file(data.join("ready.json"));
-        let mut process = launch.start()?;
-        let ready = process.ready(SOON).await?;
-        Ok(Self { config: Config::load(Some(&file))?, folder, process, ready })
-    }
-
-    fn settings(&self) -> PathBuf {
-        self.folder.path().join("tgmesh.toml")
+        let file = folder.path().join("tgmesh.toml");
+        std::fs::write(&file, ANYWHERE)?;
+        let (process, ready) = serve_all(binary()?, folder.path()).await?;
+        let config = Config { data_dir: folder.path().join("data"), ..Config::load(Some(&file))? };
+        Ok(Self { folder, config, process, ready })
     }
 
     fn user(&self) -> anyhow::Result<LocalUser> {
@@ -217,7 +194,8 @@ async fn the_command_sends_a_gigabyte_in_constant_memory() -> anyhow::Result<()>
     let stage = Stage::set().await?;
     let arguments = ["campaign", "create", "--chat", "@rust_meetup_berlin", "--consent", "opt-in", "--json"];
     let mut command = Command::new(binary()?);
-    command.args(arguments).args(["--from-file", "/dev/stdin"]).env("TGMESH_CONFIG", stage.settings());
+    command.args(arguments).args(["--from-file", "/dev/stdin"]);
+    command.current_dir(stage.folder.path()).env("TGMESH_CONFIG", "tgmesh.toml");
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
     let mut file = child.stdin.take().context("it reads")?;
     let (mut sent, mut most) = (0, 0);

@@ -7,27 +7,14 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use serde_json::Value;
 use tempfile::TempDir;
-use tgmesh_tests::process::{Launch, Process};
+use tgmesh_tests::process::{ANYWHERE, Launch, Process, serve_all};
 use tgmesh_tests::wait;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_tgmesh");
 const SOON: Duration = Duration::from_secs(60);
 
-const CONFIG: &str = "
-data_dir = 'data'
-[admin]
-listen = '127.0.0.1:0'
-[telegram]
-emulator_info = 'info.json'
-[emulator]
-control = '127.0.0.1:0'
-[integration.server]
-listen = '127.0.0.1:0'
-[parsing.server]
-listen = '127.0.0.1:0'
-[invite.server]
-listen = '127.0.0.1:0'
-";
+/// The services use the emulator that writes this file.
+const BESIDE: &str = "[telegram]\nemulator_info = 'info.json'\n";
 
 /// A folder with an emulator and the services beside it, each a process of its own.
 struct Stage {
@@ -39,18 +26,15 @@ struct Stage {
 impl Stage {
     async fn set(options: &[&str]) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
-        std::fs::write(folder.path().join("tgmesh.toml"), CONFIG)?;
-        let start = |name: &str, arguments: &[&str], ready: &str| {
-            let launch = Launch::new(name, BINARY, folder.path()).arguments(arguments.iter().copied());
-            launch.variable("TGMESH_CONFIG", "tgmesh.toml").ready_file(folder.path().join(ready)).start()
-        };
+        std::fs::write(folder.path().join("tgmesh.toml"), format!("{ANYWHERE}{BESIDE}"))?;
         let world = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../telegram-emulator/scenarios/demo.toml");
         let world = world.to_str().context("a path of text")?;
         let alone = [&["emulator", "--scenario", world, "--info", "info.json", "--strict"], options].concat();
-        let mut emulator = start("emulator", &alone, "info.json")?;
+        let launch = Launch::new("emulator", BINARY, folder.path()).arguments(alone);
+        let launch = launch.variable("TGMESH_CONFIG", "tgmesh.toml").ready_file(folder.path().join("info.json"));
+        let mut emulator = launch.start()?;
         emulator.ready(SOON).await?;
-        let mut services = start("serve", &["serve", "all"], "data/ready.json")?;
-        services.ready(SOON).await?;
+        let (services, _) = serve_all(BINARY, folder.path()).await?;
         Ok(Self { folder, emulator, _services: services })
     }
 

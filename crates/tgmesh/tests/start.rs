@@ -8,26 +8,11 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use tempfile::TempDir;
-use tgmesh_tests::process::{Launch, Process};
+use tgmesh_tests::process::{ANYWHERE, Process, serve_all};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_tgmesh");
 const SOON: Duration = Duration::from_secs(30);
 const CONFIGURATION: Option<i32> = Some(78);
-
-/// Free ports everywhere.
-const ANYWHERE: &str = "
-data_dir = 'data'
-[admin]
-listen = '127.0.0.1:0'
-[emulator]
-control = '127.0.0.1:0'
-[integration.server]
-listen = '127.0.0.1:0'
-[parsing.server]
-listen = '127.0.0.1:0'
-[invite.server]
-listen = '127.0.0.1:0'
-";
 
 struct Place(TempDir);
 
@@ -56,11 +41,7 @@ impl Place {
     }
 
     async fn serve(&self) -> anyhow::Result<Process> {
-        let launch = Launch::new("serve", BINARY, self.0.path()).arguments(["serve", "all"]);
-        let launch = launch.variable("TGMESH_CONFIG", "tgmesh.toml").ready_file(self.data().join("ready.json"));
-        let mut process = launch.start()?;
-        process.ready(SOON).await?;
-        Ok(process)
+        Ok(serve_all(BINARY, self.0.path()).await?.0)
     }
 }
 
