@@ -201,7 +201,7 @@ async fn start_one(
     let integration = found("integration", &config.addresses.integration);
     match name {
         "integration" => {
-            let network = telegram.context("telegram is not configured")?;
+            let network = telegram.context("Telegram is not configured")?;
             tasks.spawn(tgmesh_integration::run(config.integration.clone(), network, deps, stop, ready));
         }
         "parsing" => {

@@ -8,28 +8,17 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use serde_json::Value;
 use tempfile::TempDir;
-use tgmesh_tests::process::{Launch, Process};
+use tgmesh_tests::process::{ANYWHERE, Process, serve_all};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_tgmesh");
 const SOON: Duration = Duration::from_secs(60);
 
-/// Free ports everywhere, and limits that a test can wait for.
+/// Nobody where no process says that it is, and limits that a test can wait for.
 const CONFIG: &str = r#"
-data_dir = "data"
-[admin]
-listen = "127.0.0.1:0"
-[emulator]
-control = "127.0.0.1:0"
 [addresses]
 integration = "http://127.0.0.1:1"
 parsing = "http://127.0.0.1:1"
 invite = "http://127.0.0.1:1"
-[integration.server]
-listen = "127.0.0.1:0"
-[parsing.server]
-listen = "127.0.0.1:0"
-[invite.server]
-listen = "127.0.0.1:0"
 [integration.limits.invite]
 interval = { shortest_ms = 0, longest_ms = 0 }
 pause_after = "off"
@@ -40,7 +29,7 @@ struct Folder(TempDir);
 
 impl Folder {
     fn new() -> anyhow::Result<Self> {
-        Self::with(CONFIG)
+        Self::with(&format!("{ANYWHERE}{CONFIG}"))
     }
 
     fn with(config: &str) -> anyhow::Result<Self> {
@@ -96,13 +85,7 @@ impl Folder {
     }
 
     async fn serve(&self) -> anyhow::Result<Process> {
-        let data = self.path().join("data");
-        std::fs::create_dir_all(&data)?;
-        let launch = Launch::new("serve", BINARY, self.path()).arguments(["serve", "all"]);
-        let mut process =
-            launch.variable("TGMESH_CONFIG", "tgmesh.toml").ready_file(data.join("ready.json")).start()?;
-        process.ready(SOON).await?;
-        Ok(process)
+        Ok(serve_all(BINARY, self.path()).await?.0)
     }
 
     /// Logs in as a person at a terminal would: each answer is given when it is asked for.
@@ -325,7 +308,8 @@ fn accounts(folder: &Folder) -> anyhow::Result<()> {
     assert!(accounts.iter().all(|account| account["state"] == "STATE_READY"), "{listed}");
     let shown = folder.json(&["accounts", "show", "operator_six"])?;
     assert_eq!(shown["account"]["telegramUserId"], "106");
-    assert_eq!(folder.json(&["accounts", "pause", "@operator_two"])?["account"]["state"], "STATE_PAUSED");
+    let paused = folder.json(&["accounts", "pause", "@operator_two"])?;
+    assert_eq!(paused["account"]["state"], "STATE_PAUSED");
     let changed = folder.json(&["accounts", "update", "operator_six", "--label", "desk", "--purposes", "parse"])?;
     assert_eq!(changed["account"]["label"], "desk", "{changed}");
     assert_eq!(changed["account"]["purposes"], serde_json::json!(["PURPOSE_PARSE"]), "{changed}");
@@ -341,6 +325,8 @@ fn accounts(folder: &Folder) -> anyhow::Result<()> {
     assert!(folder.text(&["accounts", "check", "operator_six"])?.ends_with("ready\n  nothing is wrong\n"));
     let (code, said) = folder.fails(&["accounts", "check", "operator_two"])?;
     assert_eq!((code, said.matches("paused").count()), (Some(1), 1), "{said}");
+    let id = paused["account"]["id"].as_str().context("an id")?;
+    assert!(said.contains(&format!("resume it: tgmesh accounts resume {id}")), "{said}");
     let token = folder.text(&["token"])?;
     assert_eq!(token.trim().split('.').count(), 3, "a signed token");
     let output = folder.command(&["campaign", "list"]).env("TGMESH_TOKEN", token.trim()).output()?;

@@ -44,3 +44,22 @@ fn usage_errors_are_json_too() -> anyhow::Result<()> {
     assert!(error["error"]["message"].as_str().is_some_and(|message| message.contains("SOURCES")), "{said}");
     Ok(())
 }
+
+#[test]
+fn advice_repeats_the_flags_that_say_which_deployment_is_meant() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    std::fs::write(folder.path().join("our.toml"), "[addresses]\ninvite = 'http://127.0.0.1:1'\n")?;
+    for (flags, variable, advised) in [
+        (&["--data-dir", "the data"] as &[&str], Some("our.toml"), "`tgmesh --data-dir 'the data' doctor` looks"),
+        (&["--config", "our.toml"], None, "`tgmesh --config our.toml doctor` looks"),
+        (&[], Some("our.toml"), "`tgmesh doctor` looks"),
+    ] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tgmesh"));
+        command.current_dir(folder.path()).env_remove("TGMESH_CONFIG").env("TGMESH_TOKEN", "any");
+        let output =
+            command.envs(variable.map(|file| ("TGMESH_CONFIG", file))).args(flags).args(["dnc", "list"]).output()?;
+        let said = String::from_utf8(output.stderr)?;
+        assert!(said.contains(advised), "{flags:?}: {said}");
+    }
+    Ok(())
+}

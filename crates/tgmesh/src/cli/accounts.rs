@@ -151,7 +151,7 @@ pub(crate) async fn run(context: &Context, args: AccountsArgs) -> Done {
             let request =
                 pb::ListAccountsRequest { search, page_size: page.limit, page_token: page.page, ..Default::default() };
             let answer = list(&clients, request).await?;
-            context.show(&answer, table)
+            context.show(&answer, |answer| table(context, answer))
         }
         Command::Show(which) => {
             let request = pb::GetAccountRequest { account_id: find(&clients, &which.account).await? };
@@ -209,7 +209,7 @@ pub(crate) async fn run(context: &Context, args: AccountsArgs) -> Done {
             let request = pb::DeleteAccountRequest { request_id, account_id };
             let answer = clients.call(to, request, async |c, r| Client::new(c).delete_account(r).await).await?;
             context.show(&answer, |answer| match &answer.account {
-                Some(_) => "telegram cannot be reached: logging out is tried again, then it is erased".to_owned(),
+                Some(_) => "Telegram cannot be reached: logging out is tried again, then it is erased".to_owned(),
                 None => "erased".to_owned(),
             })
         }
@@ -282,6 +282,7 @@ fn unwell(asked: &str, answer: &pb::CheckAccountResponse) -> Failure {
         }
     }
     let name = answer.account.as_ref().map_or_else(|| asked.to_owned(), title);
+    let id = answer.account.as_ref().map_or(asked, |account| &account.id);
     let failure = Failure::new(format!("the check of {name} failed: {}", issues.join("; ")));
     match answer.account.as_ref().map(pb::Account::state) {
         Some(pb::account::State::SessionLost) => {
@@ -289,11 +290,12 @@ fn unwell(asked: &str, answer: &pb::CheckAccountResponse) -> Failure {
         }
         // It looks well here, and cannot be asked there.
         Some(pb::account::State::Ready) => failure.advice("`tgmesh doctor` looks for the fault"),
-        _ => failure.advice("`tgmesh accounts show` says until when"),
+        Some(pb::account::State::Paused) => failure.advice(format!("resume it: tgmesh accounts resume {id}")),
+        _ => failure.advice(format!("`tgmesh accounts show {id}` says until when")),
     }
 }
 
-fn table(answer: &pb::ListAccountsResponse) -> String {
+fn table(context: &Context, answer: &pb::ListAccountsResponse) -> String {
     let mut table = Table::new(&["id", "account", "phone", "state", "why"]);
     for account in &answer.accounts {
         let cells = [account.id.clone(), title(account), account.phone.clone(), state(account)];
@@ -302,7 +304,7 @@ fn table(answer: &pb::ListAccountsResponse) -> String {
         table.row([id, title, phone, state, why]);
     }
     let nothing = "no accounts yet: tgmesh accounts login phone NUMBER, or: tgmesh accounts login qr\n";
-    table.or(nothing) + &more(&answer.next_page_token)
+    table.or(&context.hint(nothing)) + &more(&answer.next_page_token)
 }
 
 fn show(context: &Context, account: &pb::Account) -> String {
@@ -311,7 +313,7 @@ fn show(context: &Context, account: &pb::Account) -> String {
         ("id", account.id.clone()),
         ("account", name_of(&account.username, &account.first_name, &account.last_name)),
         ("label", account.label.clone()),
-        ("telegram id", account.telegram_user_id.to_string()),
+        ("Telegram id", account.telegram_user_id.to_string()),
         ("kind", word(account.kind().as_str_name(), "ACCOUNT_KIND")),
         ("phone", account.phone.clone()),
         ("premium", if account.premium { "yes" } else { "no" }.to_owned()),

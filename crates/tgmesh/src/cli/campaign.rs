@@ -241,7 +241,7 @@ pub(crate) async fn run(context: &Context, args: CampaignArgs) -> Done {
             let request =
                 pb::ListCampaignsRequest { page_size: page.limit, page_token: page.page, ..Default::default() };
             let answer = clients.call(TO, request, async |c, r| Client::new(c).list_campaigns(r).await).await?;
-            context.show(&answer, view::table)
+            context.show(&answer, |answer| view::table(context, answer))
         }
         Command::Show(which) => {
             let request = pb::GetCampaignRequest { campaign_id: find(clients, &which.campaign).await? };
@@ -346,7 +346,7 @@ async fn create(context: &Context, clients: &Clients, args: CreateArgs) -> Done 
         ..Default::default()
     };
     let answer = clients.call(TO, request, async |c, r| Client::new(c).create_campaign(r).await).await?;
-    context.show(&answer, view::created)?;
+    context.show(&answer, |answer| view::created(context, answer))?;
     if let Some(campaign) = answer.campaign {
         estimate(context, clients, &campaign).await;
     }
@@ -362,7 +362,7 @@ async fn estimate(context: &Context, clients: &Clients, campaign: &pb::Campaign)
     if let Ok(readiness) = readiness(clients, campaign.chat.clone()).await
         && let Some(text) = view::estimate(pending, &readiness)
     {
-        context.say(&text);
+        context.say(&context.hint(&text));
     }
 }
 

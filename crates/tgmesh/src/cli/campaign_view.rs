@@ -71,7 +71,7 @@ pub(crate) fn line(campaign: Option<&pb::Campaign>) -> String {
 }
 
 /// Campaigns in columns.
-pub(crate) fn table(answer: &pb::ListCampaignsResponse) -> String {
+pub(crate) fn table(context: &Context, answer: &pb::ListCampaignsResponse) -> String {
     let mut table = Table::new(&["id", "name", "chat", "state", "done", "success", "why"]);
     for campaign in &answer.campaigns {
         let progress = campaign.progress.clone().unwrap_or_default();
@@ -87,7 +87,7 @@ pub(crate) fn table(answer: &pb::ListCampaignsResponse) -> String {
             if campaign.failure_detail.is_empty() { waiting } else { campaign.failure_detail.clone() },
         ]);
     }
-    table.or("no campaigns yet: tgmesh campaign create --help\n") + &more(&answer.next_page_token)
+    table.or(&context.hint("no campaigns yet: tgmesh campaign create --help\n")) + &more(&answer.next_page_token)
 }
 
 /// A campaign with all that is known of it.
@@ -144,7 +144,7 @@ pub(crate) fn import(report: Option<&pb::ImportReport>) -> String {
 }
 
 /// What was created, or would be.
-pub(crate) fn created(answer: &pb::CreateCampaignResponse) -> String {
+pub(crate) fn created(context: &Context, answer: &pb::CreateCampaignResponse) -> String {
     let campaign = answer.campaign.clone().unwrap_or_default();
     let mut text = import(answer.import_report.as_ref());
     if !campaign.audience_notice.is_empty() {
@@ -153,7 +153,8 @@ pub(crate) fn created(answer: &pb::CreateCampaignResponse) -> String {
     if campaign.id.is_empty() {
         let _ = writeln!(text, "nothing was created: this was a dry run for {}", campaign.chat_title);
     } else {
-        let _ = writeln!(text, "{}\nstart it: tgmesh campaign start {}", line(Some(&campaign)), campaign.id);
+        let start = context.hint("start it: tgmesh campaign start ");
+        let _ = writeln!(text, "{}\n{start}{}", line(Some(&campaign)), campaign.id);
     }
     text
 }
@@ -213,7 +214,7 @@ pub(crate) fn readiness(context: &Context, answer: &pb::CheckReadinessResponse) 
             account.capacity_today.map(|left| left.to_string()).unwrap_or_default(),
         ]);
     }
-    text += &table.or("there are no accounts: tgmesh accounts login phone NUMBER\n");
+    text += &table.or(&context.hint("there are no accounts: tgmesh accounts login phone NUMBER\n"));
     let capacity = answer.capacity_per_day.map(|capacity| format!(", at most {capacity} invites a day"));
     let _ = writeln!(text, "{} of {} ready{}", answer.ready, answer.accounts.len(), capacity.unwrap_or_default());
     text
@@ -224,7 +225,7 @@ pub(crate) fn tried(names: &Names, answer: &pb::TestInviteResponse) -> String {
     let outcome = answer.outcome();
     Table::of_pairs([
         ("outcome", word(outcome.as_str_name(), "OUTCOME")),
-        ("telegram's error", answer.telegram_error.clone()),
+        ("Telegram's error", answer.telegram_error.clone()),
         ("account", names.of(&answer.account_id).to_owned()),
     ])
 }
@@ -307,7 +308,7 @@ pub(crate) fn report(context: &Context, names: &Names, answer: &pb::GetReportRes
     for day in &answer.days {
         days.row([day.day.clone(), outcomes(&day.outcomes)]);
     }
-    let mut errors = Table::new(&["telegram's error", "times"]);
+    let mut errors = Table::new(&["Telegram's error", "times"]);
     for error in &answer.errors {
         errors.row([error.telegram_error.clone(), error.count.to_string()]);
     }

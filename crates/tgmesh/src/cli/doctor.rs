@@ -89,9 +89,9 @@ pub(crate) async fn run(context: &Context, file: Option<PathBuf>) -> Done {
     let warnings = config.warnings();
     findings.extend(warnings.into_iter().map(|warning| Finding::new(State::Warning, "configuration", "", warning)));
     if config.profile == Profile::Embedded {
-        findings.push(folder(&config.data_dir));
+        findings.push(folder(context));
     }
-    findings.extend(keys(config));
+    findings.extend(keys(context));
     for (name, database) in config.databases() {
         findings.push(self::database(context, name, database).await);
     }
@@ -133,10 +133,11 @@ fn tell(json: bool, findings: &[Finding]) -> Done {
 }
 
 /// The data folder: there, and writable.
-fn folder(folder: &Path) -> Finding {
+fn folder(context: &Context) -> Finding {
+    let folder = &context.config.data_dir;
     let finding = |state, detail: &str| Finding::new(state, "data folder", folder.display().to_string(), detail);
     if !folder.is_dir() {
-        return finding(State::Warning, "it is not there yet: `tgmesh serve` makes it");
+        return finding(State::Warning, &context.hint("it is not there yet: `tgmesh serve` makes it"));
     }
     match tempfile::NamedTempFile::new_in(folder) {
         Ok(_) => finding(State::Ok, "can be written"),
@@ -145,8 +146,9 @@ fn folder(folder: &Path) -> Finding {
 }
 
 /// Signing keys: there, and nobody else's to read.
-fn keys(config: &Config) -> Vec<Finding> {
+fn keys(context: &Context) -> Vec<Finding> {
     use std::os::unix::fs::PermissionsExt as _;
+    let config = &context.config;
     let look = |name: &str| {
         let file = config.key_dir().join(format!("{name}.key"));
         let finding = |state, detail| Finding::new(state, format!("key of {name}"), file.display().to_string(), detail);
@@ -156,7 +158,7 @@ fn keys(config: &Config) -> Vec<Finding> {
             }
             Ok(_) => finding(State::Ok, String::new()),
             Err(_) if config.profile == Profile::Embedded => {
-                finding(State::Warning, "it is not there yet: `tgmesh serve` makes it".to_owned())
+                finding(State::Warning, context.hint("it is not there yet: `tgmesh serve` makes it"))
             }
             Err(error) => finding(State::Failed, format!("cannot be read: {error}")),
         }
@@ -180,7 +182,7 @@ async fn database(context: &Context, name: &str, database: &Database) -> Finding
     let config = &context.config;
     let what = format!("database of {name}");
     if let Some(file) = sqlite_file(config, name, database).filter(|file| !file.exists()) {
-        let detail = "it is not there yet: `tgmesh serve` or `tgmesh migrate` makes it";
+        let detail = context.hint("it is not there yet: `tgmesh serve` or `tgmesh migrate` makes it");
         return Finding::new(State::Warning, what, file.display().to_string(), detail);
     }
     let url = config.database_url(name, database);
@@ -204,9 +206,9 @@ async fn database(context: &Context, name: &str, database: &Database) -> Finding
     let (state, detail) = match tgmesh_migrations::check(db.conn(), schema).await {
         Ok(()) => (State::Ok, "the schema is up to date".to_owned()),
         Err(error @ SchemaError::Old { .. }) if config.profile == Profile::Embedded => {
-            (State::Warning, format!("{error}, or let `tgmesh serve` do it"))
+            (State::Warning, context.hint(&format!("{error}, or let `tgmesh serve` do it")))
         }
-        Err(error) => (State::Failed, error.to_string()),
+        Err(error) => (State::Failed, context.hint(&error.to_string())),
     };
     Finding::new(state, what, at, detail).took(latency).version(format!("{product} {version}"))
 }
@@ -278,16 +280,16 @@ async fn telegram(context: &Context, findings: &mut Vec<Finding>) {
     let mut addresses: Vec<(String, SocketAddr)> = Vec::new();
     if !emulated {
         let dcs = config.telegram.data_centres.iter();
-        addresses.extend(dcs.map(|(dc, address)| (format!("telegram, data centre {dc}"), *address)));
+        addresses.extend(dcs.map(|(dc, address)| (format!("Telegram, data centre {dc}"), *address)));
         if addresses.is_empty() {
-            findings.push(Finding::new(State::Failed, "telegram", "telegram.data_centres", "no address is configured"));
+            findings.push(Finding::new(State::Failed, "Telegram", "telegram.data_centres", "no address is configured"));
         }
     } else if let Some(info) = client::emulator(config) {
         let dcs = info.dcs.iter();
         addresses.extend(dcs.map(|dc| (format!("emulator, data centre {}", dc.id), SocketAddr::V4(dc.address))));
         addresses.extend(info.control.map(|address| ("emulator, control".to_owned(), address)));
     } else {
-        let detail = "not running: `tgmesh serve all` starts one";
+        let detail = context.hint("not running: `tgmesh serve all` starts one");
         findings.push(Finding::new(State::Warning, "emulator", config.emulator.control.to_string(), detail));
     }
     for (what, address) in addresses {

@@ -5,8 +5,11 @@ use std::error::Error as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use tgmesh_migrations::SchemaError;
 use tgmesh_proto::ErrorReason;
 use tonic::{Code, Status};
+
+use super::hints::Hints;
 
 /// The command could not be done.
 const FAILED: u8 = 1;
@@ -88,6 +91,13 @@ impl Failure {
     #[must_use]
     pub(crate) fn advice(mut self, advice: impl Into<String>) -> Self {
         self.advice = Some(advice.into());
+        self
+    }
+
+    /// With the advised commands as they have to be typed.
+    #[must_use]
+    pub(crate) fn complete(mut self, hints: &Hints) -> Self {
+        self.advice = self.advice.map(|advice| hints.complete(&advice));
         self
     }
 
@@ -204,7 +214,11 @@ impl Failure {
 
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
-        Self::new(format!("{error:#}"))
+        let failure = Self::new(format!("{error:#}"));
+        match error.downcast_ref() {
+            Some(SchemaError::Old { .. }) => failure.advice("`tgmesh migrate` brings it up to date"),
+            _ => failure,
+        }
     }
 }
 
@@ -305,6 +319,14 @@ mod tests {
         ] {
             assert!(text.contains(part), "{part} is missing in {text}");
         }
+    }
+
+    #[test]
+    fn a_schema_that_is_behind_is_migrated_where_it_is() {
+        let behind = SchemaError::Old { schema: tgmesh_migrations::Schema::Invite, missing: 2 };
+        let failure = Failure::from(anyhow::Error::new(behind).context("the invite service did not start"));
+        let text = failure.complete(&Hints::new(Some("prod.toml".as_ref()), None)).text();
+        assert!(text.contains("what to do: `tgmesh --config prod.toml migrate` brings it up to date"), "{text}");
     }
 
     #[test]

@@ -100,7 +100,7 @@ pub(super) struct Setting {
 pub(super) fn setting(text: &str) -> Result<Setting, String> {
     let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE, such as invite.per_day=20")?;
     let limit = LIMITS.iter().find(|limit| limit.name == name);
-    let limit = limit.ok_or_else(|| format!("there is no limit {name}: `tgmesh quota limits` names them"))?;
+    let limit = limit.ok_or_else(|| format!("there is no limit {name}: `quota limits` names them"))?;
     let setting = Setting { name: limit.name, value: value.to_owned() };
     // Told while the command line is read, with the argument that is wrong.
     put(&setting, &mut pb::Limits::default()).map(|()| setting)

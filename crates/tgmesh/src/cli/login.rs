@@ -123,16 +123,17 @@ async fn finish(context: &Context, clients: &Clients, mut login: pb::Login, numb
 fn tell_code(context: &Context, login: &pb::Login, number: Option<&str>) {
     let delivery = login.code_delivery.unwrap_or_default();
     let way = match delivery.channel() {
-        pb::code_delivery::Channel::App => "to the telegram apps that are logged in".to_owned(),
-        pb::code_delivery::Channel::Unspecified => "by a way that telegram does not name".to_owned(),
+        pb::code_delivery::Channel::App => "to the Telegram apps that are logged in".to_owned(),
+        pb::code_delivery::Channel::Unspecified => "by a way that Telegram does not name".to_owned(),
         other => format!("by {}", word(other.as_str_name(), "CHANNEL")),
     };
     let length = if delivery.length > 0 { format!(" ({} characters)", delivery.length) } else { String::new() };
-    context.say(&format!("login {}: telegram sent a code{length} {way}; an empty line asks for another", login.id));
+    context.say(&format!("login {}: Telegram sent a code{length} {way}; an empty line asks for another", login.id));
     context.say(&format!("it must be finished by {}", context.when(login.expire_time.as_ref())));
     if client::emulator(&context.config).is_some() {
         let phone = number.unwrap_or("NUMBER");
-        context.say(&format!("telegram is emulated here, and so is the phone: tgmesh emulator code \"{phone}\""));
+        let code = context.hint("Telegram is emulated here, and so is the phone: tgmesh emulator code");
+        context.say(&format!("{code} \"{phone}\""));
     }
 }
 

@@ -8,6 +8,7 @@ mod dnc;
 mod doctor;
 mod failure;
 mod health;
+mod hints;
 mod limit_names;
 mod limits;
 mod login;
@@ -32,6 +33,7 @@ use service_kit::telemetry::{LogConfig, LogFormat};
 
 use crate::config::Config;
 pub use failure::Failure;
+use hints::Hints;
 
 /// What a command answers: nothing, or why it failed.
 pub type Done = Result<(), Failure>;
@@ -147,6 +149,7 @@ pub(crate) struct Context {
     pub(crate) config: Config,
     pub(crate) clock: SharedClock,
     pub(crate) json: bool,
+    pub(crate) hints: Hints,
 }
 
 impl Cli {
@@ -160,6 +163,11 @@ impl Cli {
     /// # Errors
     /// When it could not be done.
     pub async fn run(self) -> Done {
+        let hints = Hints::new(self.config.as_deref(), self.data_dir.as_deref());
+        self.answer(hints.clone()).await.map_err(|failure| failure.complete(&hints))
+    }
+
+    async fn answer(self, hints: Hints) -> Done {
         // These need no configuration: it may be what is broken.
         match &self.command {
             Command::Config => {
@@ -189,7 +197,7 @@ impl Cli {
         if let Some(dir) = self.data_dir {
             config.data_dir = dir;
         }
-        let context = Context { config, clock: SystemClock::shared(), json: self.json };
+        let context = Context { config, clock: SystemClock::shared(), json: self.json, hints };
         match self.command {
             Command::Serve(args) => serve::serve(&context, args).await,
             Command::Emulator(args) => serve::emulator(&context, args).await,

@@ -48,6 +48,11 @@ impl Context {
         }
     }
 
+    /// A text of our own, with the commands in it as they have to be typed.
+    pub(crate) fn hint(&self, text: &str) -> String {
+        self.hints.complete(text)
+    }
+
     /// "2026-11-20 09:00:00 UTC (in 5 min)"; "-" when there is none.
     pub(crate) fn when(&self, time: Option<&prost_types::Timestamp>) -> String {
         time.map_or_else(|| "-".to_owned(), |time| when(time, self.clock.now()))
@@ -149,9 +154,9 @@ impl Table {
         Self { rows: rows.filter(|row| !row[1].is_empty()).collect() }.text()
     }
 
-    /// Adds a line.
+    /// Adds a line; a cell of nothing is shown as "-".
     pub(crate) fn row<const N: usize>(&mut self, cells: [String; N]) {
-        self.rows.push(cells.into());
+        self.rows.push(cells.map(|cell| if cell.is_empty() { "-".to_owned() } else { cell }).into());
     }
 
     /// The table, or `nothing` when it has no lines but the headings.
@@ -233,5 +238,8 @@ mod tests {
         table.row(["Gründer".to_owned(), "ready".to_owned()]);
         assert_eq!(table.or(""), "NAME     STATE\nGründer  ready\n");
         assert_eq!(Table::new(&["name"]).or("nobody"), "nobody");
+        let mut table = Table::new(&["name", "why", "state"]);
+        table.row(["Ada".to_owned(), String::new(), "ready".to_owned()]);
+        assert_eq!(table.or(""), "NAME  WHY  STATE\nAda   -    ready\n");
     }
 }

@@ -219,7 +219,7 @@ pub(crate) async fn run(context: &Context, args: ParseArgs) -> Done {
             let request =
                 pb::ListParseTasksRequest { page_size: page.limit, page_token: page.page, ..Default::default() };
             let answer = clients.call(TO, request, async |c, r| Client::new(c).list_parse_tasks(r).await).await?;
-            context.show(&answer, view::table)
+            context.show(&answer, |answer| view::table(context, answer))
         }
         Command::Show(which) => {
             let request = pb::GetParseTaskRequest { parse_task_id: find(&clients, &which.task).await? };

@@ -72,7 +72,7 @@ pub(crate) fn line(task: Option<&pb::ParseTask>) -> String {
 }
 
 /// Tasks in columns.
-pub(crate) fn table(answer: &pb::ListParseTasksResponse) -> String {
+pub(crate) fn table(context: &Context, answer: &pb::ListParseTasksResponse) -> String {
     let mut table = Table::new(&["id", "source", "kind", "state", "read", "results", "why"]);
     for task in &answer.parse_tasks {
         let progress = task.progress.clone().unwrap_or_default();
@@ -91,7 +91,7 @@ pub(crate) fn table(answer: &pb::ListParseTasksResponse) -> String {
             if task.failure_detail.is_empty() { waiting + &lacks } else { task.failure_detail.clone() },
         ]);
     }
-    table.or("no parse tasks yet: tgmesh parse start SOURCE\n") + &more(&answer.next_page_token)
+    table.or(&context.hint("no parse tasks yet: tgmesh parse start SOURCE\n")) + &more(&answer.next_page_token)
 }
 
 /// What was created, or would be.

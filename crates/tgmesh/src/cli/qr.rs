@@ -25,7 +25,7 @@ impl Picture {
             let _ = terminal.clear_last_lines(self.lines);
         }
         let mut text =
-            String::from("scan with a telegram app that is logged in: Settings, Devices, Link Desktop Device\n\n");
+            String::from("scan with a Telegram app that is logged in: Settings, Devices, Link Desktop Device\n\n");
         text.push_str(&half_blocks(&code.link)?);
         text.push_str(&format!(
             "\ngood until {}; the next one follows by itself\n",
@@ -33,10 +33,8 @@ impl Picture {
         ));
         text.push_str(&format!("link: {}\n", code.link));
         if client::emulator(&context.config).is_some() {
-            text.push_str(&format!(
-                "telegram is emulated here, and so are the phones: tgmesh emulator scan \"+49 30 9000 0106\" '{}'\n",
-                code.link
-            ));
+            let scan = "Telegram is emulated here, and so are the phones: tgmesh emulator scan \"+49 30 9000 0106\"";
+            text.push_str(&format!("{} '{}'\n", context.hint(scan), code.link));
         }
         self.lines = text.lines().map(|line| rows(line, &terminal)).sum();
         context.say(text.trim_end_matches('\n'));

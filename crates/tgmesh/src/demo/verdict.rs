@@ -240,7 +240,7 @@ fn floods(policy: &Policy, record: &Record) -> Finding {
     finding(
         QUOTA_1,
         broken == 0,
-        format!("{} telegram demanded a rest, {broken} not kept", count(met, "time", "times")),
+        format!("{} Telegram demanded a rest, {broken} not kept", count(met, "time", "times")),
     )
 }
 
