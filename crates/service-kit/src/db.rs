@@ -76,15 +76,26 @@ impl Db {
     /// # Errors
     /// When the database cannot be reached.
     pub async fn begin(&self) -> Result<Tx, DbErr> {
-        let guard = match &self.writer {
-            Some(writer) => Some(writer.clone().lock_owned().await),
-            None => None,
-        };
+        let guard = self.turn().await;
         let options = TransactionOptions {
             sqlite_transaction_mode: guard.is_some().then_some(SqliteTransactionMode::Immediate),
             ..Default::default()
         };
         Ok(Tx { tx: self.conn.begin_with_options(options).await?, _guard: guard })
+    }
+
+    /// The pool, for a single statement that writes: waits for its turn as a
+    /// transaction does.
+    pub async fn writing(&self) -> Writing<'_> {
+        Writing { conn: &self.conn, _guard: self.turn().await }
+    }
+
+    /// Waits until no other writer is at work, where there can be only one.
+    async fn turn(&self) -> Option<OwnedMutexGuard<()>> {
+        match &self.writer {
+            Some(writer) => Some(writer.clone().lock_owned().await),
+            None => None,
+        }
     }
 
     /// Asks the database for a sign of life.
@@ -93,6 +104,21 @@ impl Db {
     /// When there is none.
     pub async fn ping(&self) -> Result<(), DbErr> {
         self.conn.execute_unprepared("SELECT 1").await.map(|_| ())
+    }
+}
+
+/// The turn of a single statement that writes.
+#[derive(Debug)]
+pub struct Writing<'a> {
+    conn: &'a DatabaseConnection,
+    _guard: Option<OwnedMutexGuard<()>>,
+}
+
+impl Deref for Writing<'_> {
+    type Target = DatabaseConnection;
+
+    fn deref(&self) -> &Self::Target {
+        self.conn
     }
 }
 

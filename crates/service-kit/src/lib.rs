@@ -3,6 +3,7 @@
 //! `request_id`s, clock, paging, sealing of secrets, leases as guards, shutdown.
 
 pub mod address;
+pub mod batch;
 pub mod bulk;
 pub mod client;
 pub mod clock;

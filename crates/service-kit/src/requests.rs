@@ -280,7 +280,7 @@ impl Requests {
         let key = (scope, request_id);
         loop {
             let in_flight = self.enter(&key).await;
-            if self.insert(self.db.conn(), &key.0, request_id, &hash).await? {
+            if self.insert(&*self.db.writing().await, &key.0, request_id, &hash).await? {
                 in_flight.hold();
                 return Ok(Opened::New(self.slot(key, in_flight)));
             }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use sea_orm::{ConnectionTrait, Statement, Value};
 use service_kit::SharedClock;
+use service_kit::batch::Batch;
 use service_kit::client::ServiceChannel;
 use service_kit::clock::new_id;
 use service_kit::db::Db;
@@ -21,6 +22,8 @@ use uuid::Uuid;
 
 use crate::config::Config;
 use crate::engine::hands::Hands;
+use crate::engine::record::Finished;
+use crate::engine::store::{Beginning, Begun};
 use crate::error::Error;
 
 /// The service's parts.
@@ -47,6 +50,10 @@ pub struct App {
     pub process: Uuid,
     /// Which of the targets that it owns it works on.
     pub hands: Hands,
+    /// Attempts about to be made, written down together.
+    pub begins: Batch<Beginning, Begun>,
+    /// Outcomes, written down together.
+    pub outcomes: Batch<Finished, bool>,
     /// When the process stops.
     pub shutdown: Shutdown,
     integration: ServiceChannel,
@@ -70,6 +77,8 @@ impl App {
             leases: Leases::new(integration.clone(), clock.clone()),
             process: new_id(&*clock),
             hands: Hands::default(),
+            begins: Batch::default(),
+            outcomes: Batch::default(),
             db,
             clock,
             tokens: Tokens::new(sealer),
@@ -132,4 +141,16 @@ where
     V: IntoIterator<Item = Value>,
 {
     Ok(conn.execute_raw(sql(conn, text, values)).await?.rows_affected())
+}
+
+/// Adds rows to the values, and answers how `VALUES` writes them. A table of
+/// them has the columns `column1`, `column2`, … in both databases.
+pub fn rows<const N: usize>(values: &mut Vec<Value>, rows: impl IntoIterator<Item = [Value; N]>) -> String {
+    let mut written = Vec::new();
+    for row in rows {
+        let places: Vec<String> = (values.len() + 1..).take(N).map(|at| format!("${at}")).collect();
+        written.push(format!("({})", places.join(", ")));
+        values.extend(row);
+    }
+    written.join(", ")
 }

@@ -47,7 +47,6 @@ async fn put(db: &Db, campaign_id: &str, seq: i64, state: i32, attempt: Option<U
     let text =
         "UPDATE targets SET state = $3, owner = $4, attempt_id = $5, attempts = $6 WHERE campaign_id = $1 AND seq = $2";
     assert_eq!(execute(db.conn(), text, values).await.unwrap(), 1);
-    tgmesh_invite::campaigns::store::shift(db.conn(), campaign_id, -1, -2, 1).await.unwrap();
     if let Some(attempt) = attempt {
         let values: [Value; 5] =
             [attempt.into(), campaign_id.into(), seq.into(), Uuid::from_u128(100).into(), dead.into()];

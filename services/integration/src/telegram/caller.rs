@@ -19,6 +19,7 @@ use crate::connections::{CallError, Gate, LineId, RpcError, open};
 use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::leases::Verified;
+use crate::quotas::Reservation;
 
 /// How often an answer that says "fault of ours" is asked for again.
 const TRIES: u32 = 3;
@@ -172,8 +173,31 @@ impl Caller<'_> {
     /// # Errors
     /// As [`Failure`] tells.
     pub async fn send<R: RemoteCall>(&self, about: About, request: &R) -> Result<R::Return, Failure> {
-        let begun = self.core.now();
         self.permit(about.class).await.map_err(Failure::NotSent)?;
+        self.hand_over(about, request).await
+    }
+
+    /// Makes a request that was reserved just now: the reservation has asked
+    /// what forbids it, and whatever has ended the account's use since has ended
+    /// the lease too, which is looked at when the request is handed over.
+    ///
+    /// # Errors
+    /// As [`Failure`] tells.
+    pub async fn send_reserved<R: RemoteCall>(
+        &self,
+        reserved: &Reservation,
+        about: About,
+        request: &R,
+    ) -> Result<R::Return, Failure> {
+        debug_assert_eq!((reserved.account_id, reserved.action), (self.account_id, about.class));
+        match self.lease() {
+            Some(_) => self.hand_over(about, request).await,
+            None => self.send(about, request).await,
+        }
+    }
+
+    async fn hand_over<R: RemoteCall>(&self, about: About, request: &R) -> Result<R::Return, Failure> {
+        let begun = self.core.now();
         let mut pause = PAUSE;
         for tried in 1.. {
             let error = match self.core.connections.call(LineId::Account(self.account_id), request, self.gate()).await {

@@ -35,7 +35,7 @@ pub(super) async fn import(
         note: None,
     };
     let request = functions::contacts::ImportContacts { contacts: vec![contact.into()] };
-    let answer = caller.invoke(about, &request).await;
+    let answer = caller.send_reserved(&reservation, about, &request).await;
     settle(caller, &reservation, &answer).await?;
     let enums::contacts::ImportedContacts::Contacts(found) = answer.map_err(Error::from)?;
     caller.learn(&found.users, &[]).await?;
@@ -104,7 +104,7 @@ async fn add_one(caller: &Caller<'_>, request: &pb::AddContactRequest) -> Result
         phone: String::new(),
         note: None,
     };
-    let answer = caller.invoke(about, &call).await;
+    let answer = caller.send_reserved(&reservation, about, &call).await;
     settle(caller, &reservation, &answer).await?;
     let users = match answer {
         Ok(enums::Updates::Updates(updates)) => updates.users,

@@ -106,7 +106,7 @@ async fn attempt(
     if reservation.begun {
         return Err(unknown());
     }
-    let sent = send(&caller, about, chat, user).await;
+    let sent = send(&caller, &reservation, about, chat, user).await;
     let handed_over = !matches!(sent, Err(Failure::NotSent(_)));
     let mut settled = settlement(&sent);
     let answered = match sent {
@@ -163,6 +163,7 @@ pub(super) async fn keep<R: prost::Message>(
 
 async fn send(
     caller: &Caller<'_>,
+    reserved: &Reservation,
     about: About,
     chat: ChatPeer,
     user: UserPeer,
@@ -170,12 +171,12 @@ async fn send(
     let invited = match chat.channel() {
         Some(channel) => {
             let request = functions::channels::InviteToChannel { channel, users: vec![user.input()] };
-            caller.invoke(about, &request).await?
+            caller.send_reserved(reserved, about, &request).await?
         }
         None => {
             let request =
                 functions::messages::AddChatUser { chat_id: -chat.chat_id(), user_id: user.input(), fwd_limit: 0 };
-            caller.invoke(about, &request).await?
+            caller.send_reserved(reserved, about, &request).await?
         }
     };
     let enums::messages::InvitedUsers::Users(invited) = invited;

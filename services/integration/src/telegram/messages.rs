@@ -116,7 +116,10 @@ async fn attempt(
         suggested_post: None,
         rich_message: None,
     };
-    let sent = caller.invoke(about, &call).await;
+    let sent = match &reservation {
+        Some(reserved) => caller.send_reserved(reserved, about, &call).await,
+        None => caller.invoke(about, &call).await,
+    };
     let handed_over = !matches!(sent, Err(Failure::NotSent(_)));
     let mut settled = settlement(&sent);
     let answered = match sent {

@@ -3,7 +3,7 @@
 use grammers_tl_types::{enums, functions, types};
 use sea_orm::ActiveValue::Set;
 use sea_orm::sea_query::OnConflict;
-use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _};
+use sea_orm::{ColumnTrait as _, ConnectionTrait, EntityTrait as _, QueryFilter as _};
 use service_kit::address::{ChatAddress, parse_chat};
 use tgmesh_proto::ErrorReason;
 use tgmesh_proto::quota::v1::Action;
@@ -132,17 +132,19 @@ impl Caller<'_> {
             About { method: "contacts.resolveUsername", class: Action::ResolveUsername, chat_id: 0, acting: false };
         let reservation = self.core.quotas.reserve(&self.ask(Action::ResolveUsername, 0, about.method, None)).await?;
         let request = functions::contacts::ResolveUsername { username: name.to_owned(), referer: None };
-        let answer = self.invoke(about, &request).await;
+        let answer = self.send_reserved(&reservation, about, &request).await;
         let settlement = settlement(&answer);
         let tx = self.core.begin().await?;
         self.core.quotas.settle(&tx, &reservation, &settlement).await?;
+        if let Ok(enums::contacts::ResolvedPeer::Peer(found)) = &answer {
+            self.learn_in(&*tx, &found.users, &found.chats).await?;
+        }
         self.core.commit(tx).await?;
         let found = match answer {
             Ok(enums::contacts::ResolvedPeer::Peer(found)) => found,
             Err(Failure::Target(_, _)) => return Ok(None),
             Err(failure) => return Err(failure.into()),
         };
-        self.learn(&found.users, &found.chats).await?;
         Ok(match found.peer {
             enums::Peer::User(peer) => found.users.into_iter().find_map(|user| match user {
                 enums::User::User(user) if user.id == peer.user_id => Some(Resolved::User(Box::new(user))),
@@ -193,6 +195,10 @@ impl Caller<'_> {
     /// # Errors
     /// When the database fails.
     pub async fn learn(&self, users: &[enums::User], chats: &[enums::Chat]) -> Result<()> {
+        self.learn_in(&*self.core.db.writing().await, users, chats).await
+    }
+
+    async fn learn_in(&self, conn: &impl ConnectionTrait, users: &[enums::User], chats: &[enums::Chat]) -> Result<()> {
         let now = self.core.now().millis();
         let mut rows = Vec::new();
         for user in users {
@@ -224,7 +230,7 @@ impl Caller<'_> {
                     .update_columns([peer::Column::AccessHash, peer::Column::Username, peer::Column::SeenAt])
                     .to_owned(),
             )
-            .exec_without_returning(self.core.db.conn())
+            .exec_without_returning(conn)
             .await
             .map(|_| ())
             .map_err(|error| self.core.failed(&error))

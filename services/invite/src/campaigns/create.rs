@@ -17,8 +17,8 @@ use tgmesh_proto::telegram::v1::Chat;
 use uuid::Uuid;
 
 use super::entity::{Entity, Model};
-use super::progress::{PENDING, UNDER_WAY};
-use super::{readiness, store, view};
+use super::progress::Counts;
+use super::{readiness, view};
 use crate::app::App;
 use crate::audience::import::{Import, Kind};
 use crate::audience::{store as audiences, task};
@@ -227,6 +227,8 @@ fn model(app: &App, who: &Identity, request: &CreateCampaignRequest, chat: &str,
         failure_reason: String::new(),
         failure_detail: String::new(),
         audience_notice: String::new(),
+        targets: 0,
+        done: 0,
         progress: 0,
         version: 1,
         created_at: now,
@@ -237,12 +239,11 @@ fn model(app: &App, who: &Identity, request: &CreateCampaignRequest, chat: &str,
 }
 
 async fn save(app: &App, model: Model, import: &Import, slot: &Slot) -> Result<CreateCampaignResponse, Error> {
+    let model = Model { targets: import.report.accepted, ..model };
     let tx = app.db.begin().await?;
     import.finish(&*tx).await?;
     Entity::insert(model.clone().into_active_model().reset_all()).exec_without_returning(&*tx).await?;
-    store::add(&*tx, model.id, PENDING, import.report.accepted).await?;
-    store::add(&*tx, model.id, UNDER_WAY, 0).await?;
-    let counts = [(PENDING, import.report.accepted)].into_iter().collect();
+    let counts = Counts::untouched(model.targets);
     let answer =
         CreateCampaignResponse { campaign: Some(view(&model, &counts)), import_report: Some(import.report.clone()) };
     slot.answer(&*tx, &answer).await?;
@@ -253,7 +254,7 @@ async fn save(app: &App, model: Model, import: &Import, slot: &Slot) -> Result<C
 
 /// What would be created: without id, since nothing was.
 fn preview(model: &Model, import: &Import) -> CreateCampaignResponse {
-    let counts = [(PENDING, import.report.accepted)].into_iter().collect();
+    let counts = Counts::untouched(import.report.accepted);
     let mut campaign = view(model, &counts);
     (campaign.id, campaign.etag, campaign.allowed_actions) = (String::new(), String::new(), Vec::new());
     CreateCampaignResponse { campaign: Some(campaign), import_report: Some(import.report.clone()) }

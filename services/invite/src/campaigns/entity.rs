@@ -43,6 +43,10 @@ pub struct Model {
     pub failure_detail: String,
     /// What the audience lacks, in plain words; empty when nothing.
     pub audience_notice: String,
+    /// All targets.
+    pub targets: i64,
+    /// Targets with an outcome.
+    pub done: i64,
     /// Targets with an outcome, in millionths of all.
     pub progress: i64,
     /// Grows with every change.

@@ -5,59 +5,44 @@ use std::collections::BTreeMap;
 use tgmesh_proto::invite::v1::{CampaignKind, CampaignProgress, OutcomeCount};
 use tgmesh_proto::telegram::v1::Outcome;
 
-/// Bucket of the targets that wait.
-pub const PENDING: i32 = -1;
-/// Bucket of the targets that are claimed or being sent.
-pub const UNDER_WAY: i32 = -2;
-
-/// Targets by bucket: [`PENDING`], [`UNDER_WAY`], or the number of an outcome.
+/// How many targets a campaign has, and how far they are.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Counts(BTreeMap<i32, i64>);
-
-impl FromIterator<(i32, i64)> for Counts {
-    fn from_iter<I: IntoIterator<Item = (i32, i64)>>(pairs: I) -> Self {
-        let mut counts = BTreeMap::new();
-        for (bucket, targets) in pairs {
-            *counts.entry(bucket).or_default() += targets;
-        }
-        counts.retain(|_, targets| *targets != 0);
-        Self(counts)
-    }
+pub struct Counts {
+    /// All targets.
+    pub total: i64,
+    /// Those that are claimed or being sent.
+    pub under_way: i64,
+    /// Those with an outcome, by its number.
+    pub outcomes: BTreeMap<i32, i64>,
 }
 
 impl Counts {
-    /// Targets in one bucket.
-    pub fn get(&self, bucket: i32) -> i64 {
-        self.0.get(&bucket).copied().unwrap_or(0)
-    }
-
-    /// All targets.
-    pub fn total(&self) -> i64 {
-        self.0.values().sum()
+    /// Of a campaign that has done nothing yet.
+    pub fn untouched(total: i64) -> Self {
+        Self { total, ..Self::default() }
     }
 
     /// Targets without an outcome.
     pub fn left(&self) -> i64 {
-        self.get(PENDING) + self.get(UNDER_WAY)
+        self.total - self.outcomes.values().sum::<i64>()
     }
 
     /// Targets by outcome.
     pub fn outcomes(&self) -> Vec<OutcomeCount> {
-        let outcomes = self.0.iter().filter(|(bucket, _)| **bucket >= 0);
-        outcomes.map(|(bucket, targets)| OutcomeCount { outcome: *bucket, targets: *targets }).collect()
+        self.outcomes.iter().map(|(outcome, targets)| OutcomeCount { outcome: *outcome, targets: *targets }).collect()
     }
 
     /// As the wire says it.
     pub fn to_proto(&self, kind: CampaignKind) -> CampaignProgress {
-        let total = self.total();
-        let done = total - self.left();
+        let done = self.total - self.left();
+        let goals = self.outcomes.get(&(goal(kind) as i32)).copied().unwrap_or(0);
         CampaignProgress {
-            total,
-            pending: self.get(PENDING),
-            under_way: self.get(UNDER_WAY),
+            total: self.total,
+            pending: self.left() - self.under_way,
+            under_way: self.under_way,
             outcomes: self.outcomes(),
-            done: ratio(done, total),
-            success: ratio(self.get(goal(kind) as i32), done),
+            done: ratio(done, self.total),
+            success: ratio(goals, done),
         }
     }
 }
@@ -81,10 +66,8 @@ mod tests {
 
     #[test]
     fn the_parts_sum_to_the_whole() {
-        let counts: Counts =
-            [(PENDING, 3), (UNDER_WAY, 1), (Outcome::Invited as i32, 4), (Outcome::NotFound as i32, 2)]
-                .into_iter()
-                .collect();
+        let outcomes = [(Outcome::Invited as i32, 4), (Outcome::NotFound as i32, 2)].into();
+        let counts = Counts { total: 10, under_way: 1, outcomes };
         let progress = counts.to_proto(CampaignKind::InviteToChat);
         let outcomes: i64 = progress.outcomes.iter().map(|count| count.targets).sum();
         assert_eq!(progress.pending + progress.under_way + outcomes, progress.total);

@@ -1,14 +1,15 @@
 //! The door to the table `campaigns`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use sea_orm::{ColumnTrait as _, ConnectionTrait, DbErr, EntityTrait as _, FromQueryResult, QueryFilter as _, Value};
+use tgmesh_proto::invite::v1::target::State as Target;
 use uuid::Uuid;
 
 use super::entity::{Column, Entity, Model};
 use super::progress::Counts;
 use super::state::{Change, To, sql_list, transition};
-use crate::app::{execute, sql};
+use crate::app::{execute, rows, sql};
 use crate::error::Error;
 
 /// The workspace's campaign of this id.
@@ -52,93 +53,98 @@ pub async fn change(
     }
 }
 
-/// The counters of some campaigns.
+/// The numbers of some campaigns.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn counts(conn: &impl ConnectionTrait, ids: &[Uuid]) -> Result<HashMap<Uuid, Counts>, DbErr> {
+    const TOTAL: i32 = -1;
+    const UNDER_WAY: i32 = -2;
     #[derive(FromQueryResult)]
     struct Row {
         campaign_id: Uuid,
-        bucket: i32,
+        part: i32,
         targets: i64,
     }
-    let mut found: HashMap<Uuid, Vec<(i32, i64)>> = HashMap::new();
-    if !ids.is_empty() {
-        let places: Vec<String> = (1..=ids.len()).map(|at| format!("${at}")).collect();
-        let text = format!(
-            "SELECT campaign_id, bucket, targets FROM campaign_counters WHERE campaign_id IN ({})",
-            places.join(", ")
-        );
-        let values = ids.iter().map(|id| Value::from(*id));
-        for row in Row::find_by_statement(sql(conn, text, values)).all(conn).await? {
-            found.entry(row.campaign_id).or_default().push((row.bucket, row.targets));
+    let mut found: HashMap<Uuid, Counts> = HashMap::new();
+    if ids.is_empty() {
+        return Ok(found);
+    }
+    let places: Vec<String> = (1..=ids.len()).map(|at| format!("${at}")).collect();
+    let places = places.join(", ");
+    // One statement, so that the parts are of one moment.
+    let text = format!(
+        "SELECT id AS campaign_id, {TOTAL} AS part, targets FROM campaigns WHERE id IN ({places}) \
+         UNION ALL SELECT campaign_id, {UNDER_WAY}, COUNT(*) FROM targets WHERE campaign_id IN ({places}) \
+         AND state IN ({}, {}) GROUP BY campaign_id \
+         UNION ALL SELECT campaign_id, outcome, targets FROM campaign_counters WHERE campaign_id IN ({places})",
+        Target::Claimed as i32,
+        Target::Sending as i32,
+    );
+    let values = ids.iter().map(|id| Value::from(*id));
+    for row in Row::find_by_statement(sql(conn, text, values)).all(conn).await? {
+        let counts = found.entry(row.campaign_id).or_default();
+        match row.part {
+            TOTAL => counts.total = row.targets,
+            UNDER_WAY => counts.under_way = row.targets,
+            outcome => {
+                counts.outcomes.insert(outcome, row.targets);
+            }
         }
     }
-    Ok(found.into_iter().map(|(id, pairs)| (id, pairs.into_iter().collect())).collect())
+    Ok(found)
 }
 
-/// Moves targets between buckets, in the transaction that moves the rows.
-/// Waiting targets come first, then those under way, then outcomes: two
-/// transactions that lock the same counters lock them in the same order.
+/// Marks the campaign as changed. Answers its version.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn shift(
-    conn: &impl ConnectionTrait,
-    campaign_id: Uuid,
-    from: i32,
-    to: i32,
-    targets: i64,
-) -> Result<(), DbErr> {
-    let mut moves = [(from, -targets), (to, targets)];
-    moves.sort_by_key(|(bucket, _)| if *bucket < 0 { i64::from(*bucket).abs() } else { i64::from(*bucket) + 10 });
-    let [(first, first_by), (second, second_by)] = moves;
-    let values: [Value; 5] = [campaign_id.into(), first.into(), first_by.into(), second.into(), second_by.into()];
-    execute(
-        conn,
-        "INSERT INTO campaign_counters (campaign_id, bucket, targets) VALUES ($1, $2, $3), ($1, $4, $5) \
-         ON CONFLICT (campaign_id, bucket) DO UPDATE SET targets = campaign_counters.targets + excluded.targets",
-        values,
-    )
-    .await?;
-    Ok(())
-}
-
-/// Adds targets to a bucket.
-///
-/// # Errors
-/// When the database fails.
-pub async fn add(conn: &impl ConnectionTrait, campaign_id: Uuid, bucket: i32, by: i64) -> Result<(), DbErr> {
-    let values: [Value; 3] = [campaign_id.into(), bucket.into(), by.into()];
-    execute(
-        conn,
-        "INSERT INTO campaign_counters (campaign_id, bucket, targets) VALUES ($1, $2, $3) \
-         ON CONFLICT (campaign_id, bucket) DO UPDATE SET targets = campaign_counters.targets + excluded.targets",
-        values,
-    )
-    .await?;
-    Ok(())
-}
-
-/// Marks the campaign as changed, with its progress computed from the counters
-/// that the transaction has changed before. Answers version and progress.
-///
-/// # Errors
-/// When the database fails.
-pub async fn touch(conn: &impl ConnectionTrait, id: Uuid, now: i64) -> Result<Option<(i64, i64)>, DbErr> {
+pub async fn touch(conn: &impl ConnectionTrait, id: Uuid, now: i64) -> Result<i64, DbErr> {
     #[derive(FromQueryResult)]
     struct Row {
         version: i64,
-        progress: i64,
     }
     let values: [Value; 2] = [id.into(), now.into()];
-    let text = "UPDATE campaigns SET version = version + 1, updated_at = $2, progress = COALESCE((\
-                SELECT CAST(SUM(CASE WHEN bucket >= 0 THEN targets ELSE 0 END) * 1000000 / NULLIF(SUM(targets), 0) AS BIGINT) \
-                FROM campaign_counters WHERE campaign_id = $1), 0) \
-                WHERE id = $1 RETURNING version, progress";
+    let text = "UPDATE campaigns SET version = version + 1, updated_at = $2 WHERE id = $1 RETURNING version";
     let row = Row::find_by_statement(sql(conn, text, values)).one(conn).await?;
-    Ok(row.map(|row| (row.version, row.progress)))
+    Ok(row.map_or(0, |row| row.version))
+}
+
+/// A campaign after more of its targets were done.
+#[derive(Debug, FromQueryResult)]
+pub struct Counted {
+    /// Its version.
+    pub version: i64,
+    /// Whether these were the last ones.
+    pub all_done: bool,
+}
+
+/// Counts outcomes, in the transaction that gives them to targets, and as late
+/// in it as can be: both rows are the whole campaign's, and who holds them holds
+/// up all its other outcomes. The campaign's version grows by one for each.
+///
+/// # Errors
+/// When the database fails.
+pub async fn count(
+    conn: &impl ConnectionTrait,
+    id: Uuid,
+    outcomes: &BTreeMap<i32, i64>,
+    now: i64,
+) -> Result<Counted, DbErr> {
+    let all: i64 = outcomes.values().sum();
+    let values: [Value; 3] = [id.into(), now.into(), all.into()];
+    let text = "UPDATE campaigns SET version = version + $3, updated_at = $2, done = done + $3, \
+                progress = (done + $3) * 1000000 / targets WHERE id = $1 RETURNING version, done >= targets AS all_done";
+    let counted = Counted::find_by_statement(sql(conn, text, values)).one(conn).await?;
+    let mut values = Vec::new();
+    let counters = outcomes.iter().map(|(outcome, targets)| [id.into(), (*outcome).into(), (*targets).into()]);
+    let counters = rows(&mut values, counters);
+    let text = format!(
+        "INSERT INTO campaign_counters (campaign_id, outcome, targets) VALUES {counters} \
+         ON CONFLICT (campaign_id, outcome) DO UPDATE SET targets = campaign_counters.targets + excluded.targets"
+    );
+    execute(conn, text, values).await?;
+    Ok(counted.unwrap_or(Counted { version: 0, all_done: false }))
 }
 
 /// Completes the campaign when every target has an outcome: one conditional
@@ -151,8 +157,7 @@ pub async fn complete(conn: &impl ConnectionTrait, id: Uuid, now: i64) -> Result
     let To::State(to) = row.to else { return Ok(false) };
     let text = format!(
         "UPDATE campaigns SET state = $2, waiting = NULL, version = version + 1, updated_at = $3, ended_at = $3 \
-         WHERE id = $1 AND state IN ({}) AND NOT EXISTS (\
-         SELECT 1 FROM campaign_counters WHERE campaign_id = $1 AND bucket < 0 AND targets > 0)",
+         WHERE id = $1 AND state IN ({}) AND done >= targets",
         sql_list(row.from)
     );
     let values: [Value; 3] = [id.into(), (to as i32).into(), now.into()];
@@ -187,26 +192,31 @@ pub async fn has_anybody(conn: &impl ConnectionTrait, campaign: &Model) -> Resul
     Ok(conn.query_one_raw(sql(conn, text, values)).await?.is_some())
 }
 
-/// Notes that a person was asked into the campaign's chat, under every key he
-/// is known by. A campaign that was deleted meanwhile leaves no history.
+/// Notes that people were asked into the chats of campaigns, each under every
+/// key he is known by. A campaign that was deleted meanwhile leaves no history.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn contacted(
-    conn: &impl ConnectionTrait,
-    workspace_id: Uuid,
-    campaign_id: Uuid,
-    keys: &[String],
-) -> Result<(), DbErr> {
-    let values: [Value; 2] = [campaign_id.into(), workspace_id.into()];
-    let text = "SELECT * FROM campaigns WHERE id = $1 AND workspace_id = $2";
-    match Entity::find().from_raw_sql(sql(conn, text, values)).one(conn).await? {
-        Some(campaign) => contacted_in(conn, workspace_id, campaign.chat_id, campaign_id, keys).await,
-        None => Ok(()),
+pub async fn contacted(conn: &impl ConnectionTrait, mut people: Vec<(Uuid, String)>) -> Result<(), DbErr> {
+    if people.is_empty() {
+        return Ok(());
     }
+    // Two who write the same keys in different orders wait for each other for ever.
+    people.sort_unstable();
+    people.dedup();
+    let mut values = Vec::new();
+    let people = rows(&mut values, people.into_iter().map(|(campaign_id, key)| [campaign_id.into(), key.into()]));
+    let text = format!(
+        "INSERT INTO contacted (workspace_id, chat_id, person_key, campaign_id) \
+         SELECT c.workspace_id, c.chat_id, people.column2, c.id FROM campaigns c \
+         JOIN (VALUES {people}) AS people ON c.id = people.column1 WHERE TRUE \
+         ON CONFLICT (workspace_id, chat_id, person_key) DO NOTHING"
+    );
+    execute(conn, text, values).await?;
+    Ok(())
 }
 
-/// The same of a chat, in the name of a campaign, or of a single call.
+/// The same of one person and a chat, in the name of a single call.
 ///
 /// # Errors
 /// When the database fails.
@@ -217,12 +227,14 @@ pub async fn contacted_in(
     by: Uuid,
     keys: &[String],
 ) -> Result<(), DbErr> {
-    for key in keys {
-        let values: [Value; 4] = [workspace_id.into(), chat_id.into(), key.as_str().into(), by.into()];
-        let text = "INSERT INTO contacted (workspace_id, chat_id, person_key, campaign_id) VALUES ($1, $2, $3, $4) \
-                    ON CONFLICT (workspace_id, chat_id, person_key) DO NOTHING";
-        execute(conn, text, values).await?;
-    }
+    let mut values = Vec::new();
+    let people = keys.iter().map(|key| [workspace_id.into(), chat_id.into(), key.as_str().into(), by.into()]);
+    let people = rows(&mut values, people);
+    let text = format!(
+        "INSERT INTO contacted (workspace_id, chat_id, person_key, campaign_id) VALUES {people} \
+         ON CONFLICT (workspace_id, chat_id, person_key) DO NOTHING"
+    );
+    execute(conn, text, values).await?;
     Ok(())
 }
 
@@ -234,9 +246,10 @@ pub async fn contacted_in(
 pub async fn delete(conn: &impl ConnectionTrait, workspace_id: Uuid, id: Uuid) -> Result<(), Error> {
     let text = format!(
         "DELETE FROM campaigns WHERE id = $1 AND workspace_id = $2 AND state IN ({}) AND NOT EXISTS (\
-         SELECT 1 FROM campaign_counters WHERE campaign_id = $1 AND bucket = {} AND targets > 0)",
+         SELECT 1 FROM targets WHERE campaign_id = $1 AND state IN ({}, {}))",
         sql_list(transition(Change::Delete).from),
-        super::progress::UNDER_WAY
+        Target::Claimed as i32,
+        Target::Sending as i32,
     );
     let values: [Value; 2] = [id.into(), workspace_id.into()];
     if execute(conn, text, values).await? == 0 {

@@ -1,17 +1,18 @@
 //! Writes down what became of an attempt: target, attempt, counters and
 //! campaign in one transaction.
 
-use sea_orm::{ConnectionTrait, DbErr, Value};
+use std::collections::{BTreeMap, HashSet};
+
+use sea_orm::{ConnectionTrait, DbErr, FromQueryResult, Value};
 use tgmesh_proto::invite::v1::execution::Result as Ended;
 use tgmesh_proto::invite::v1::target::State;
 use tgmesh_proto::telegram::v1::Outcome;
 use uuid::Uuid;
 
 use super::outcome::{Verdict, counts_as_contact};
-use super::store::{Attempt, ended};
-use crate::app::{App, execute};
-use crate::campaigns::progress::{PENDING, UNDER_WAY};
-use crate::campaigns::store as campaigns;
+use super::store::{Attempt, ended, peer_accounts};
+use crate::app::{App, execute, rows, sql};
+use crate::campaigns::store;
 use crate::targets::store::person_of;
 
 const WAITS: i32 = State::Pending as i32;
@@ -33,13 +34,23 @@ pub enum By {
 /// # Errors
 /// When the database fails; nothing is written then.
 pub async fn record(app: &App, attempt: &Attempt, verdict: &Verdict, by: By) -> Result<bool, DbErr> {
+    if let Verdict::Done { outcome, telegram_error, user_id } = verdict {
+        let result = if by == By::Answer { Ended::Outcome } else { Ended::Reconciled };
+        let finished = Finished {
+            attempt: attempt.clone(),
+            outcome: *outcome,
+            telegram_error: telegram_error.clone(),
+            user_id: *user_id,
+            result,
+        };
+        let written = finish_together(app, finished).await?;
+        told(app, written, attempt, verdict);
+        return Ok(written);
+    }
     let tx = app.db.begin().await?;
     let now = app.now();
     let written = match verdict {
-        Verdict::Done { outcome, telegram_error, user_id } => {
-            let result = if by == By::Answer { Ended::Outcome } else { Ended::Reconciled };
-            finish(app, &*tx, attempt, *outcome, telegram_error, *user_id, result).await?
-        }
+        Verdict::Done { .. } => false,
         Verdict::Limited { telegram_error } => {
             requeue(app, &*tx, attempt, now, Ended::AccountLimited, telegram_error).await?
         }
@@ -59,7 +70,7 @@ pub async fn record(app: &App, attempt: &Attempt, verdict: &Verdict, by: By) -> 
                 } else {
                     format!("Telegram said {telegram_error} about the chat")
                 };
-                campaigns::fail(&*tx, attempt.target.campaign_id, reason.as_reason(), &detail, now).await?;
+                store::fail(&*tx, attempt.target.campaign_id, reason.as_reason(), &detail, now).await?;
             }
             written
         }
@@ -74,6 +85,14 @@ pub async fn record(app: &App, attempt: &Attempt, verdict: &Verdict, by: By) -> 
     };
     if written {
         tx.commit().await?;
+    }
+    told(app, written, attempt, verdict);
+    Ok(written)
+}
+
+/// Who watches sees it; what came too late should not have happened.
+fn told(app: &App, written: bool, attempt: &Attempt, verdict: &Verdict) {
+    if written {
         app.poke.poke();
     } else {
         service_kit::invariants::WORK_1.broken(format_args!(
@@ -81,46 +100,130 @@ pub async fn record(app: &App, attempt: &Attempt, verdict: &Verdict, by: By) -> 
             attempt.target.id, attempt.id
         ));
     }
-    Ok(written)
 }
 
-/// Gives the target its outcome.
-async fn finish(
-    app: &App,
-    tx: &impl ConnectionTrait,
-    attempt: &Attempt,
-    outcome: Outcome,
-    telegram_error: &str,
-    user_id: i64,
-    result: Ended,
-) -> Result<bool, DbErr> {
-    let (target, now) = (&attempt.target, app.now());
+/// An attempt that gave its target an outcome.
+#[derive(Debug, Clone)]
+pub struct Finished {
+    /// The attempt.
+    pub attempt: Attempt,
+    /// The outcome.
+    pub outcome: Outcome,
+    /// Telegram's error behind it.
+    pub telegram_error: String,
+    /// Telegram's id of the target, once known; else 0.
+    pub user_id: i64,
+    /// How it was found out.
+    pub result: Ended,
+}
+
+/// Gives a target its outcome, in one transaction with those of other workers.
+async fn finish_together(app: &App, finished: Finished) -> Result<bool, DbErr> {
+    let write = async |items: &[Finished]| {
+        let tx = app.db.begin().await?;
+        let written = finish(app, &*tx, items).await?;
+        tx.commit().await?;
+        Ok::<_, DbErr>(written)
+    };
+    let together = async |items: Vec<Finished>| {
+        write(&items).await.unwrap_or_else(|error| {
+            tracing::warn!(%error, outcomes = items.len(), "outcomes could not be written down together");
+            Vec::new()
+        })
+    };
+    if let Some(written) = app.outcomes.run(finished.clone(), together).await {
+        return Ok(written);
+    }
+    // Nobody knows whether it was written down with the others.
+    if is_finished(app, &finished).await? {
+        return Ok(true);
+    }
+    Ok(write(std::slice::from_ref(&finished)).await?.first() == Some(&true))
+}
+
+/// Whether the attempt has given its target this outcome.
+async fn is_finished(app: &App, finished: &Finished) -> Result<bool, DbErr> {
+    let conn = app.db.conn();
+    let values: [Value; 3] =
+        [finished.attempt.target.id.into(), finished.attempt.id.into(), (finished.outcome as i32).into()];
+    let text = format!("SELECT id FROM targets WHERE id = $1 AND attempt_id = $2 AND state = {DONE} AND outcome = $3");
+    Ok(conn.query_one_raw(sql(conn, text, values)).await?.is_some())
+}
+
+/// Gives targets their outcomes. Answers of each whether the attempt was still
+/// its target's.
+async fn finish(app: &App, tx: &impl ConnectionTrait, items: &[Finished]) -> Result<Vec<bool>, DbErr> {
+    #[derive(FromQueryResult)]
+    struct Row {
+        id: Uuid,
+    }
+    if items.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut values: Vec<Value> = vec![app.now().into()];
+    let outcomes = items.iter().map(|item| {
+        let (target, attempt) = (item.attempt.target.id, item.attempt.id);
+        let error = item.telegram_error.as_str();
+        [target.into(), attempt.into(), (item.outcome as i32).into(), error.into(), item.user_id.into()]
+    });
+    let outcomes = rows(&mut values, outcomes);
     let text = format!(
-        "UPDATE targets SET state = {DONE}, outcome = $3, telegram_error = $4, done_at = $5, owner = NULL, \
-         user_id = CASE WHEN user_id = 0 THEN $6 ELSE user_id END \
-         WHERE id = $1 AND state = {SENDING} AND attempt_id = $2"
+        "UPDATE targets SET state = {DONE}, outcome = ended.column3, telegram_error = ended.column4, done_at = $1, \
+         owner = NULL, user_id = CASE WHEN targets.user_id = 0 THEN ended.column5 ELSE targets.user_id END \
+         FROM (VALUES {outcomes}) AS ended \
+         WHERE targets.id = ended.column1 AND targets.state = {SENDING} AND targets.attempt_id = ended.column2 \
+         RETURNING id"
     );
-    let values: [Value; 6] = [
-        target.id.into(),
-        attempt.id.into(),
-        (outcome as i32).into(),
-        telegram_error.into(),
-        now.into(),
-        user_id.into(),
-    ];
-    if execute(tx, text, values).await? == 0 {
-        return Ok(false);
-    }
-    let version = ended(app, tx, target.campaign_id, outcome as i32).await?;
-    end_execution(app, tx, attempt.id, result, outcome, telegram_error, version).await?;
-    if counts_as_contact(outcome) {
-        let mut known = person_of(target);
-        if known.user_id == 0 {
-            known.user_id = user_id;
+    let written = Row::find_by_statement(sql(tx, text, values)).all(tx).await?;
+    let written: HashSet<Uuid> = written.into_iter().map(|row| row.id).collect();
+    let mut contacted = Vec::new();
+    // Always in the same order: two replicas that count for the same campaigns must not wait for each other.
+    let mut campaigns: BTreeMap<Uuid, Vec<&Finished>> = BTreeMap::new();
+    for item in items.iter().filter(|item| written.contains(&item.attempt.target.id)) {
+        let target = &item.attempt.target;
+        campaigns.entry(target.campaign_id).or_default().push(item);
+        if counts_as_contact(item.outcome) {
+            let mut known = person_of(target);
+            if known.user_id == 0 {
+                known.user_id = item.user_id;
+            }
+            contacted.extend(known.keys().into_iter().map(|key| (target.campaign_id, key)));
         }
-        campaigns::contacted(tx, target.workspace_id, target.campaign_id, &known.keys()).await?;
     }
-    Ok(true)
+    store::contacted(tx, contacted).await?;
+    for (campaign_id, items) in campaigns {
+        let mut outcomes = BTreeMap::new();
+        for item in &items {
+            *outcomes.entry(item.outcome as i32).or_default() += 1;
+        }
+        let version = ended(app, tx, campaign_id, &outcomes).await?;
+        end_executions(app, tx, &items, version).await?;
+    }
+    Ok(items.iter().map(|item| written.contains(&item.attempt.target.id)).collect())
+}
+
+/// Ends the rows of attempts that gave a campaign's targets their outcomes, the
+/// last one with the campaign's version.
+async fn end_executions(app: &App, tx: &impl ConnectionTrait, items: &[&Finished], version: i64) -> Result<(), DbErr> {
+    let mut values: Vec<Value> = vec![app.now().into()];
+    let versions = (1..=version).rev().take(items.len());
+    let attempts = items.iter().rev().zip(versions).map(|(item, version)| {
+        let error = item.telegram_error.as_str();
+        [
+            item.attempt.id.into(),
+            (item.result as i32).into(),
+            (item.outcome as i32).into(),
+            error.into(),
+            version.into(),
+        ]
+    });
+    let attempts = rows(&mut values, attempts);
+    let text = format!(
+        "UPDATE executions SET result = ended.column2, outcome = ended.column3, telegram_error = ended.column4, \
+         ended_at = $1, version = ended.column5 FROM (VALUES {attempts}) AS ended WHERE executions.id = ended.column1"
+    );
+    execute(tx, text, values).await?;
+    Ok(())
 }
 
 /// Puts the target back for another account, or a later time.
@@ -141,8 +244,7 @@ async fn requeue(
         return Ok(false);
     }
     let campaign_id = attempt.target.campaign_id;
-    campaigns::shift(tx, campaign_id, UNDER_WAY, PENDING, 1).await?;
-    let version = campaigns::touch(tx, campaign_id, app.now()).await?.map_or(0, |(version, _)| version);
+    let version = store::touch(tx, campaign_id, app.now()).await?;
     end_execution(app, tx, attempt.id, result, Outcome::Unspecified, telegram_error, version).await?;
     Ok(true)
 }
@@ -158,10 +260,9 @@ async fn undo(app: &App, tx: &impl ConnectionTrait, attempt: &Attempt) -> Result
     if execute(tx, text, values).await? == 0 {
         return Ok(false);
     }
-    campaigns::shift(tx, target.campaign_id, UNDER_WAY, PENDING, 1).await?;
     let values: [Value; 1] = [attempt.id.into()];
     execute(tx, "DELETE FROM executions WHERE id = $1", values).await?;
-    campaigns::touch(tx, target.campaign_id, app.now()).await?;
+    store::touch(tx, target.campaign_id, app.now()).await?;
     Ok(true)
 }
 
@@ -178,8 +279,15 @@ async fn not_addressable(app: &App, tx: &impl ConnectionTrait, attempt: &Attempt
                     ON CONFLICT (target_id, account_id) DO NOTHING";
         execute(tx, text, values).await?;
     }
-    if !target.open && super::store::peer_accounts(tx, target.id).await?.is_empty() {
-        return finish(app, tx, attempt, Outcome::NotAddressable, "", 0, Ended::Outcome).await;
+    if !target.open && peer_accounts(tx, target.id).await?.is_empty() {
+        let finished = Finished {
+            attempt: attempt.clone(),
+            outcome: Outcome::NotAddressable,
+            telegram_error: String::new(),
+            user_id: 0,
+            result: Ended::Outcome,
+        };
+        return Ok(finish(app, tx, &[finished]).await?.first() == Some(&true));
     }
     requeue(app, tx, attempt, app.now(), Ended::AccountLimited, "PEER_NOT_ADDRESSABLE").await
 }

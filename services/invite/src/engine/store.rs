@@ -5,6 +5,8 @@
 //! from targets that it has claimed, never from a caller; what a caller names goes
 //! through the doors of `campaigns`, `targets` and `reports`, which ask for the owner.
 
+use std::collections::{BTreeMap, HashMap};
+
 use sea_orm::{ConnectionTrait, DbErr, EntityTrait as _, FromQueryResult, Value};
 use tgmesh_proto::invite::v1::campaign::State as CampaignState;
 use tgmesh_proto::invite::v1::execution::Result as Ended;
@@ -13,13 +15,12 @@ use tgmesh_proto::telegram::v1::Outcome;
 use uuid::Uuid;
 
 use super::hands::Hand;
-use crate::app::{App, execute, sql};
+use crate::app::{App, execute, rows, sql};
 use crate::audience::import::listed;
 use crate::campaigns::entity as campaigns;
-use crate::campaigns::progress::{PENDING, UNDER_WAY};
 use crate::campaigns::store as counters;
 use crate::targets::Person;
-use crate::targets::entity::{Entity, Model};
+use crate::targets::entity::Model;
 use crate::targets::store::person_of;
 
 const RUNNING: i32 = CampaignState::Running as i32;
@@ -80,39 +81,83 @@ pub async fn work(conn: &impl ConnectionTrait, campaign_id: Uuid, now: i64) -> R
     Ok(Work::None(next.and_then(|row| row.at)))
 }
 
-/// Claims the best target that the account can address: first those that only
-/// few accounts can, then by their place. One conditional UPDATE, which finds
-/// nothing when the campaign does not run. It is in hand before others see it
-/// as claimed: an owned target that nobody has in hand is an orphan.
+/// A target in hand.
+#[derive(Debug)]
+pub struct Claimed {
+    /// The target.
+    pub target: Model,
+    /// What addresses it at the account, if the account has it.
+    pub peer: Option<Vec<u8>>,
+    /// Holds it.
+    pub hand: Hand,
+}
+
+/// Which targets a turn still looks for: first those that only few accounts can
+/// address. Once there are none of these, the turn does not ask for them again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// Those that only some accounts can address.
+    Known,
+    /// Those that any account can address.
+    Open,
+}
+
+/// Claims the best target that the account can address, by reach and then by
+/// its place. One conditional UPDATE, which finds nothing when the campaign does
+/// not run.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn claim(app: &App, campaign_id: Uuid, account_id: Uuid) -> Result<Option<(Model, Hand)>, DbErr> {
-    const BY_PEER: &str = "SELECT t.id FROM targets t JOIN target_peers p ON p.target_id = t.id \
+pub async fn claim(
+    app: &App,
+    campaign_id: Uuid,
+    account_id: Uuid,
+    reach: &mut Reach,
+) -> Result<Option<Claimed>, DbErr> {
+    const KNOWN: &str = "SELECT t.id FROM targets t JOIN target_peers p ON p.target_id = t.id \
         WHERE p.campaign_id = $1 AND p.account_id = $2 AND t.state = $3 AND t.open = FALSE \
         AND t.not_before_at <= $4 ORDER BY t.seq LIMIT 1";
     const OPEN: &str = "SELECT t.id FROM targets t WHERE t.campaign_id = $1 AND t.state = $3 AND t.open = TRUE \
         AND t.not_before_at <= $4 AND (NOT EXISTS (SELECT 1 FROM target_refusals r WHERE r.target_id = t.id \
         AND r.account_id = $2) OR EXISTS (SELECT 1 FROM target_peers p WHERE p.target_id = t.id \
         AND p.account_id = $2)) ORDER BY t.seq LIMIT 1";
+    #[derive(FromQueryResult)]
+    struct Row {
+        #[sea_orm(nested)]
+        target: Model,
+        sealed: Option<Vec<u8>>,
+    }
     let lock = if app.db.is_sqlite() { "" } else { " FOR UPDATE OF t SKIP LOCKED" };
-    let tx = app.db.begin().await?;
-    for best in [BY_PEER, OPEN] {
+    loop {
+        let best = match reach {
+            Reach::Known => KNOWN,
+            Reach::Open => OPEN,
+        };
         let text = format!(
             "UPDATE targets SET state = {CLAIMED}, owner = $5 WHERE id = ({best}{lock}) AND state = $3 \
-             AND EXISTS (SELECT 1 FROM campaigns WHERE id = $1 AND state = {RUNNING}) RETURNING *"
+             AND EXISTS (SELECT 1 FROM campaigns WHERE id = $1 AND state = {RUNNING}) RETURNING *, \
+             (SELECT p.sealed FROM target_peers p WHERE p.target_id = targets.id AND p.account_id = $2) AS sealed"
         );
         let values: [Value; 5] =
             [campaign_id.into(), account_id.into(), WAITS.into(), app.now().into(), app.process.into()];
-        if let Some(target) = Entity::find().from_raw_sql(sql(&*tx, text, values)).one(&*tx).await? {
-            // Somebody here is about to let it go.
-            let Some(hand) = app.hands.take(target.id) else { break };
-            counters::shift(&*tx, campaign_id, PENDING, UNDER_WAY, 1).await?;
-            tx.commit().await?;
-            return Ok(Some((target, hand)));
+        let found = {
+            let conn = app.db.writing().await;
+            Row::find_by_statement(sql(&*conn, text, values)).one(&*conn).await?
+        };
+        match (found, *reach) {
+            (Some(Row { target, sealed }), _) => match app.hands.take(target.id) {
+                Some(hand) => return Ok(Some(Claimed { target, peer: sealed, hand })),
+                // Whoever looks after orphans was quicker, or somebody is about to let go of it. Given back twice it
+                // is given back once.
+                None => {
+                    unclaim(app, &target, Some(app.process)).await?;
+                    return Ok(None);
+                }
+            },
+            (None, Reach::Known) => *reach = Reach::Open,
+            (None, Reach::Open) => return Ok(None),
         }
     }
-    Ok(None)
 }
 
 /// What addresses a target at an account.
@@ -152,7 +197,11 @@ pub struct Attempt {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Begun {
     /// It is written down: now it may be made.
-    Yes,
+    Yes {
+        /// Whether the do-not-contact list has somebody who may go by a name
+        /// that it does not have.
+        ask_who: bool,
+    },
     /// The person is on the do-not-contact list; the target has that outcome.
     Listed,
     /// The campaign does not run any more, or the target is not ours.
@@ -174,73 +223,156 @@ pub async fn must_not(conn: &impl ConnectionTrait, target: &Model, person: &Pers
     Ok(!listed(conn, target.workspace_id, &person.keys()).await?.is_empty())
 }
 
+/// What is written down of an attempt before it is made.
+#[derive(Debug, Clone)]
+pub struct Beginning {
+    /// Its id.
+    pub attempt_id: Uuid,
+    /// The target, claimed by this process.
+    pub target: Model,
+    /// The account.
+    pub account_id: Uuid,
+    /// The account's lease.
+    pub lease_id: Uuid,
+    /// The trace that the attempt is.
+    pub trace_id: String,
+}
+
 /// Writes an attempt down, before it is made. Only while the campaign runs.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn begin(app: &App, attempt: &Attempt, lease_id: Uuid, trace_id: &str) -> Result<Begun, DbErr> {
-    let (target, now) = (&attempt.target, app.now());
+pub async fn begin(app: &App, beginning: Beginning) -> Result<Begun, DbErr> {
+    let together = async |items: Vec<Beginning>| {
+        begin_all(app, &items).await.unwrap_or_else(|error| {
+            tracing::warn!(%error, attempts = items.len(), "attempts could not be written down together");
+            Vec::new()
+        })
+    };
+    let begun = match app.begins.run(beginning.clone(), together).await {
+        Some(begun) => begun,
+        // Alone, an attempt that is written down already is not begun: its target is not claimed any more.
+        None => begin_all(app, std::slice::from_ref(&beginning)).await?.pop().unwrap_or(Begun::No),
+    };
+    match begun {
+        Begun::No => not_begun(app, &beginning.target).await,
+        begun => Ok(begun),
+    }
+}
+
+/// Writes attempts down, in one transaction. Nobody is begun with who is on the
+/// do-not-contact list, under any key that some row of the audience had for him,
+/// or that is known of him by now.
+async fn begin_all(app: &App, items: &[Beginning]) -> Result<Vec<Begun>, DbErr> {
+    #[derive(FromQueryResult)]
+    struct Row {
+        id: Uuid,
+        ask_who: bool,
+    }
+    if items.is_empty() {
+        return Ok(Vec::new());
+    }
     let tx = app.db.begin().await?;
-    let is_listed = must_not(&*tx, target, &person_of(target)).await?;
-    let own = format!(
-        "WHERE id = $1 AND state = {CLAIMED} AND owner = $2 \
-         AND EXISTS (SELECT 1 FROM campaigns WHERE id = $3 AND state = {RUNNING})"
+    let mut values: Vec<Value> = vec![app.process.into()];
+    let attempts = items.iter().map(|item| [item.target.id.into(), item.attempt_id.into(), item.account_id.into()]);
+    let attempts = rows(&mut values, attempts);
+    let text = format!(
+        "UPDATE targets SET state = {SENDING}, attempt_id = begun.column2, account_id = begun.column3, \
+         attempts = attempts + 1 FROM (VALUES {attempts}) AS begun \
+         WHERE targets.id = begun.column1 AND targets.state = {CLAIMED} AND targets.owner = $1 \
+         AND EXISTS (SELECT 1 FROM campaigns c WHERE c.id = targets.campaign_id AND c.state = {RUNNING}) \
+         AND NOT EXISTS (SELECT 1 FROM person_keys k JOIN do_not_contact d ON d.person_key = k.person_key \
+         WHERE k.list_id = targets.campaign_id AND k.member_id = targets.id AND d.workspace_id = targets.workspace_id) \
+         AND NOT EXISTS (SELECT 1 FROM do_not_contact d WHERE d.workspace_id = targets.workspace_id \
+         AND d.person_key IN ('i:' || targets.user_id, 'u:' || targets.username, 'p:' || targets.phone)) \
+         RETURNING id, EXISTS (SELECT 1 FROM do_not_contact d WHERE d.workspace_id = targets.workspace_id \
+         AND (d.user_id <> 0 OR d.phone <> '')) AS ask_who"
     );
-    if is_listed {
+    let begun = Row::find_by_statement(sql(&*tx, text, values)).all(&*tx).await?;
+    let begun: HashMap<Uuid, bool> = begun.into_iter().map(|row| (row.id, row.ask_who)).collect();
+    if !begun.is_empty() {
+        let mut values: Vec<Value> = vec![(Ended::UnderWay as i32).into(), app.now().into()];
+        let places: Vec<String> = items
+            .iter()
+            .filter(|item| begun.contains_key(&item.target.id))
+            .map(|item| {
+                let first = values.len() + 1;
+                values.extend([
+                    Value::from(item.attempt_id),
+                    item.target.campaign_id.into(),
+                    item.target.id.into(),
+                    item.account_id.into(),
+                    item.lease_id.into(),
+                    item.trace_id.as_str().into(),
+                ]);
+                let [id, campaign, target, account, lease, trace] = std::array::from_fn(|at| first + at);
+                format!("(${id}, ${campaign}, ${target}, ${account}, ${lease}, $1, 0, '', $2, ${trace}, 0)")
+            })
+            .collect();
         let text = format!(
-            "UPDATE targets SET state = {DONE}, outcome = {}, owner = NULL, done_at = $4 {own}",
-            Outcome::DoNotContact as i32
+            "INSERT INTO executions (id, campaign_id, target_id, account_id, lease_id, result, outcome, \
+             telegram_error, began_at, trace_id, version) VALUES {}",
+            places.join(", ")
         );
-        let values: [Value; 4] = [target.id.into(), app.process.into(), target.campaign_id.into(), now.into()];
-        if execute(&*tx, text, values).await? == 0 {
-            return Ok(Begun::No);
-        }
-        ended(app, &*tx, target.campaign_id, Outcome::DoNotContact as i32).await?;
-        tx.commit().await?;
-        return Ok(Begun::Listed);
+        execute(&*tx, text, values).await?;
+    }
+    tx.commit().await?;
+    let answer = |item: &Beginning| match begun.get(&item.target.id) {
+        Some(ask_who) => Begun::Yes { ask_who: *ask_who },
+        None => Begun::No,
+    };
+    Ok(items.iter().map(answer).collect())
+}
+
+/// Why an attempt was not begun. Whoever is listed is done with.
+async fn not_begun(app: &App, target: &Model) -> Result<Begun, DbErr> {
+    let tx = app.db.begin().await?;
+    if !must_not(&*tx, target, &person_of(target)).await? {
+        return Ok(Begun::No);
     }
     let text = format!(
-        "UPDATE targets SET state = {SENDING}, attempt_id = $4, account_id = $5, attempts = attempts + 1 {own}"
+        "UPDATE targets SET state = {DONE}, outcome = {}, owner = NULL, done_at = $4 \
+         WHERE id = $1 AND state = {CLAIMED} AND owner = $2 \
+         AND EXISTS (SELECT 1 FROM campaigns WHERE id = $3 AND state = {RUNNING})",
+        Outcome::DoNotContact as i32
     );
-    let values: [Value; 5] =
-        [target.id.into(), app.process.into(), target.campaign_id.into(), attempt.id.into(), attempt.account_id.into()];
+    let values: [Value; 4] = [target.id.into(), app.process.into(), target.campaign_id.into(), app.now().into()];
     if execute(&*tx, text, values).await? == 0 {
         return Ok(Begun::No);
     }
-    let values: [Value; 8] = [
-        attempt.id.into(),
-        target.campaign_id.into(),
-        target.id.into(),
-        attempt.account_id.into(),
-        lease_id.into(),
-        (Ended::UnderWay as i32).into(),
-        now.into(),
-        trace_id.into(),
-    ];
-    let text = "INSERT INTO executions (id, campaign_id, target_id, account_id, lease_id, result, outcome, \
-                telegram_error, began_at, trace_id, version) VALUES ($1, $2, $3, $4, $5, $6, 0, '', $7, $8, 0)";
-    execute(&*tx, text, values).await?;
-    let values: [Value; 2] = [target.campaign_id.into(), now.into()];
-    let text = "UPDATE campaigns SET waiting = NULL, version = version + 1, updated_at = $2 \
-                WHERE id = $1 AND waiting IS NOT NULL";
-    execute(&*tx, text, values).await?;
+    ended(app, &*tx, target.campaign_id, &[(Outcome::DoNotContact as i32, 1)].into()).await?;
     tx.commit().await?;
-    Ok(Begun::Yes)
+    Ok(Begun::Listed)
 }
 
-/// Counters, progress and completion after a target got its outcome. Answers
+/// Somebody works for the campaign: it does not wait any more.
+///
+/// # Errors
+/// When the database fails.
+pub async fn awake(app: &App, campaign_id: Uuid) -> Result<(), DbErr> {
+    let values: [Value; 2] = [campaign_id.into(), app.now().into()];
+    let text = "UPDATE campaigns SET waiting = NULL, version = version + 1, updated_at = $2 \
+                WHERE id = $1 AND waiting IS NOT NULL";
+    execute(&*app.db.writing().await, text, values).await?;
+    Ok(())
+}
+
+/// Counters, progress and completion after targets got their outcomes. Answers
 /// the campaign's version.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn ended(app: &App, conn: &impl ConnectionTrait, campaign_id: Uuid, outcome: i32) -> Result<i64, DbErr> {
-    counters::shift(conn, campaign_id, UNDER_WAY, outcome, 1).await?;
-    let touched = counters::touch(conn, campaign_id, app.now()).await?;
-    let (version, progress) = touched.unwrap_or((0, 0));
-    if progress >= 1_000_000 && counters::complete(conn, campaign_id, app.now()).await? {
+pub async fn ended(
+    app: &App,
+    conn: &impl ConnectionTrait,
+    campaign_id: Uuid,
+    outcomes: &BTreeMap<i32, i64>,
+) -> Result<i64, DbErr> {
+    let counted = counters::count(conn, campaign_id, outcomes, app.now()).await?;
+    if counted.all_done && counters::complete(conn, campaign_id, app.now()).await? {
         check(conn, campaign_id).await?;
     }
-    Ok(version)
+    Ok(counted.version)
 }
 
 /// Gives a claimed target back, before anything was sent.
@@ -256,7 +388,6 @@ pub async fn unclaim(app: &App, target: &Model, owner: Option<Uuid>) -> Result<b
     if execute(&*tx, text, values).await? == 0 {
         return Ok(false);
     }
-    counters::shift(&*tx, target.campaign_id, UNDER_WAY, PENDING, 1).await?;
     // A watch that saw the target under way must see it wait again.
     counters::touch(&*tx, target.campaign_id, app.now()).await?;
     tx.commit().await?;
@@ -322,9 +453,7 @@ pub async fn settle_unaddressable(app: &App, campaign_id: Uuid, accounts: &[Uuid
         );
         let values: [Value; 2] = [row.id.into(), app.now().into()];
         if execute(&*tx, text, values).await? > 0 {
-            // The counters know it as waiting: it passes through "under way" to its outcome.
-            counters::shift(&*tx, campaign_id, PENDING, UNDER_WAY, 1).await?;
-            ended(app, &*tx, campaign_id, Outcome::NotAddressable as i32).await?;
+            ended(app, &*tx, campaign_id, &[(Outcome::NotAddressable as i32, 1)].into()).await?;
             tx.commit().await?;
             settled += 1;
         }
@@ -340,27 +469,29 @@ async fn check(conn: &impl ConnectionTrait, campaign_id: Uuid) -> Result<(), DbE
     Ok(())
 }
 
-/// Compares the counters with the rows; answers the buckets that differ, with
-/// the counter and the rows.
+/// Compares the counters with the rows; answers the outcomes that differ, with
+/// the counter and the rows. Those without an outcome stand under 0, all of them
+/// as the campaign's own row has it.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn drift(conn: &impl ConnectionTrait, campaign_id: Uuid) -> Result<Vec<(i32, i64, i64)>, DbErr> {
     #[derive(FromQueryResult)]
     struct Row {
-        bucket: i32,
+        outcome: i32,
         counted: i64,
         found: i64,
     }
     // One statement, so that PostgreSQL answers from one snapshot.
     let text = format!(
-        "SELECT bucket, CAST(SUM(counted) AS BIGINT) AS counted, CAST(SUM(found) AS BIGINT) AS found FROM (\
-         SELECT bucket, targets AS counted, 0 AS found FROM campaign_counters WHERE campaign_id = $1 \
-         UNION ALL SELECT CASE WHEN state = {WAITS} THEN {PENDING} WHEN state = {DONE} THEN outcome \
-         ELSE {UNDER_WAY} END AS bucket, 0 AS counted, COUNT(*) AS found FROM targets WHERE campaign_id = $1 \
-         GROUP BY 1) AS both_sides GROUP BY bucket HAVING SUM(counted) <> SUM(found)"
+        "SELECT outcome, CAST(SUM(counted) AS BIGINT) AS counted, CAST(SUM(found) AS BIGINT) AS found FROM (\
+         SELECT outcome, targets AS counted, 0 AS found FROM campaign_counters WHERE campaign_id = $1 \
+         UNION ALL SELECT 0 AS outcome, targets - done AS counted, 0 AS found FROM campaigns WHERE id = $1 \
+         UNION ALL SELECT CASE WHEN state = {DONE} THEN outcome ELSE 0 END AS outcome, 0 AS counted, \
+         COUNT(*) AS found FROM targets WHERE campaign_id = $1 GROUP BY 1\
+         ) AS both_sides GROUP BY outcome HAVING SUM(counted) <> SUM(found)"
     );
     let values: [Value; 1] = [campaign_id.into()];
     let rows = Row::find_by_statement(sql(conn, text, values)).all(conn).await?;
-    Ok(rows.into_iter().map(|row| (row.bucket, row.counted, row.found)).collect())
+    Ok(rows.into_iter().map(|row| (row.outcome, row.counted, row.found)).collect())
 }

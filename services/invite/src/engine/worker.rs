@@ -18,7 +18,7 @@ use uuid::Uuid;
 use super::Shared;
 use super::outcome::{Verdict, judge};
 use super::record::{By, record};
-use super::store::{self, Attempt, Begun, Work};
+use super::store::{self, Attempt, Beginning, Begun, Claimed, Reach, Work};
 use super::waiting::{Denial, denial};
 use crate::app::App;
 use crate::campaigns::entity::Model as Campaign;
@@ -186,7 +186,7 @@ impl Turn {
     /// Target after target, as long as the account may and the campaign runs.
     /// Answers how many were tried.
     async fn use_account(&self, held: &Held) -> Result<usize, DbErr> {
-        let mut tried = 0;
+        let (mut tried, mut reach) = (0, Reach::Known);
         let begin = self.app.clock.monotonic();
         let fair_share = self.app.config.engine.fair_share();
         loop {
@@ -198,10 +198,14 @@ impl Turn {
                 return Ok(tried);
             }
             let account_id = held.account_id;
-            let Some((target, hand)) = store::claim(&self.app, self.campaign.id, account_id).await? else {
+            let claimed = store::claim(&self.app, self.campaign.id, account_id, &mut reach).await?;
+            let Some(Claimed { target, peer, hand }) = claimed else {
                 return Ok(tried);
             };
-            let attempted = self.attempt(held, target).await;
+            if tried == 0 {
+                store::awake(&self.app, self.campaign.id).await?;
+            }
+            let attempted = self.attempt(held, target, peer).await;
             drop(hand);
             let Some(verdict) = attempted? else {
                 return Ok(tried);
@@ -230,10 +234,9 @@ impl Turn {
     }
 
     /// One attempt. `None` when the campaign stopped before it was made.
-    async fn attempt(&self, held: &Held, target: Target) -> Result<Option<Verdict>, DbErr> {
+    async fn attempt(&self, held: &Held, target: Target, peer: Option<Vec<u8>>) -> Result<Option<Verdict>, DbErr> {
         let app = &self.app;
         let account_id = held.account_id;
-        let peer = store::peer(app.db.conn(), target.id, account_id).await?;
         let attempt = Attempt { id: app.new_id(), by_peer: peer.is_some(), account_id, target };
         let Some(user) = address(&attempt.target, account_id, peer) else {
             // Claimed for a reference that another worker has just struck out.
@@ -242,8 +245,15 @@ impl Turn {
         };
         let lease_id = Uuid::parse_str(&held.key.lease_id).unwrap_or_default();
         let trace = TraceContext::root();
-        match store::begin(app, &attempt, lease_id, &trace.trace_id_hex()).await? {
-            Begun::Yes => {}
+        let beginning = Beginning {
+            attempt_id: attempt.id,
+            target: attempt.target.clone(),
+            account_id,
+            lease_id,
+            trace_id: trace.trace_id_hex(),
+        };
+        let ask_who = match store::begin(app, beginning).await? {
+            Begun::Yes { ask_who } => ask_who,
             Begun::Listed => {
                 app.poke.poke();
                 let outcome = Outcome::DoNotContact;
@@ -253,14 +263,20 @@ impl Turn {
                 store::unclaim(app, &attempt.target, Some(app.process)).await?;
                 return Ok(None);
             }
-        }
+        };
         let request = InviteToChatRequest {
             request_id: attempt.id.to_string(),
             lease: Some(held.key.clone()),
             chat: self.campaign.chat.clone(),
             user: Some(user),
         };
-        let verdict = match trace.scope(self.look_up(&attempt.target, held, request.user.as_ref())).await? {
+        let listed = match request.user.as_ref() {
+            Some(UserAddress { address: Some(Address::Username(name)) }) if ask_who => {
+                trace.scope(self.look_up(&attempt.target, held, name)).await?
+            }
+            _ => None,
+        };
+        let verdict = match listed {
             Some(verdict) => verdict,
             None => {
                 let mut telegram = app.telegram();
@@ -281,19 +297,10 @@ impl Turn {
         Ok(Some(verdict))
     }
 
-    /// Asks who is behind a name where the do-not-contact list may know him by
+    /// Asks who is behind a name, since the do-not-contact list may know him by
     /// something else. A verdict when that ends the attempt.
-    async fn look_up(
-        &self,
-        target: &Target,
-        held: &Held,
-        user: Option<&UserAddress>,
-    ) -> Result<Option<Verdict>, DbErr> {
-        let Some(Address::Username(name)) = user.and_then(|user| user.address.as_ref()) else { return Ok(None) };
+    async fn look_up(&self, target: &Target, held: &Held, name: &str) -> Result<Option<Verdict>, DbErr> {
         let conn = self.app.db.conn();
-        if !do_not_contact::knows_more_than_names(conn, target.workspace_id).await? {
-            return Ok(None);
-        }
         match do_not_contact::behind(&self.app, self.campaign.acting(), held.key.clone(), name).await {
             Ok(person) if store::must_not(conn, target, &person).await? => Ok(Some(Verdict::Done {
                 outcome: Outcome::DoNotContact,
