@@ -3,7 +3,7 @@
 
 use anyhow::bail;
 
-use crate::postgres::Postgres;
+use crate::postgres::{Durability, Postgres};
 use crate::{command, places, postgres};
 
 #[derive(clap::Args)]
@@ -37,7 +37,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     command::run(&mut command::cargo(["build", "--release", "--package", "tgmesh"]))?;
     let server = match std::env::var_os(postgres::URL) {
         Some(_) => None,
-        None => Some(Postgres::start()?),
+        None => Some(Postgres::start(Durability::Full)?),
     };
     for name in names {
         let mut bench = command::cargo(["bench", "--quiet", "--package", "tgmesh-tests", "--bench", &name]);

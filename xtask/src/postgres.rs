@@ -18,12 +18,21 @@ pub struct Postgres {
     _server: Server,
 }
 
+/// What a commit is worth.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// Nothing here outlives the run, so nothing is worth waiting for the disk.
+    None,
+    /// A commit is on the disk, as in production: whoever measures measures that too.
+    Full,
+}
+
 impl Postgres {
     /// Starts a server with fresh data on a free port of the loopback interface.
     ///
     /// # Errors
     /// When no binaries are installed and none can be, or the server does not start.
-    pub fn start() -> anyhow::Result<Self> {
+    pub fn start(durability: Durability) -> anyhow::Result<Self> {
         let binaries = binaries()?;
         let user = User::unprivileged(&["postgres", "nobody"])?;
         let folder = server::folder("postgres", user)?;
@@ -43,13 +52,15 @@ impl Postgres {
             "unix_socket_directories=.".to_owned(),
             "max_connections=400".to_owned(),
             "timezone=UTC".to_owned(),
-            // Nothing here outlives the run, so nothing is worth waiting for the disk.
-            "fsync=off".to_owned(),
-            "synchronous_commit=off".to_owned(),
-            "full_page_writes=off".to_owned(),
         ] {
             arguments.push("-c".to_owned());
             arguments.push(setting);
+        }
+        if durability == Durability::None {
+            for setting in ["fsync=off", "synchronous_commit=off", "full_page_writes=off"] {
+                arguments.push("-c".to_owned());
+                arguments.push(setting.to_owned());
+            }
         }
         let file = binaries.join("postgres");
         let program = Program { name: "postgres", file: &file, arguments: &arguments, stop: "INT" };

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use anyhow::Context as _;
 
-use crate::postgres::{self, Postgres};
+use crate::postgres::{self, Durability, Postgres};
 use crate::steps::Steps;
 use crate::{command, places, python, tools};
 
@@ -36,7 +36,7 @@ impl Needs {
             println!("using the PostgreSQL server of {}", postgres::URL);
             None
         } else {
-            let postgres = Postgres::start()?;
+            let postgres = Postgres::start(Durability::None)?;
             println!("PostgreSQL at {}", postgres.url);
             Some(postgres)
         };

@@ -1,11 +1,13 @@
 //! An account's state, derived: nobody sets it.
 
 use service_kit::Time;
+use tgmesh_proto::ErrorReason;
 use tgmesh_proto::integration::v1::account::{SessionState, State};
 use tgmesh_proto::integration::v1::restriction::Cause;
 use tgmesh_proto::quota::v1::Action;
 
 use crate::entity::{account, restriction};
+use crate::error::Error;
 
 /// The state, in a word, in a line, and when it ends by itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,6 +71,30 @@ pub fn derive(account: &account::Model, restrictions: &[restriction::Model], now
         state: State::Restricted,
         detail: format!("{cause} ({}): no {what}", longest.telegram_error),
         until: longest.end_at.map(Time::from_millis),
+    }
+}
+
+/// Whether an account works at all; what Telegram forbids it for a time is
+/// asked action by action.
+///
+/// # Errors
+/// `SESSION_LOST`, `ACCOUNT_NOT_READY`.
+pub fn usable(
+    account: &account::Model,
+    restrictions: &[restriction::Model],
+    now: Time,
+    paused_too: bool,
+) -> Result<(), Error> {
+    let derived = derive(account, restrictions, now);
+    match derived.state {
+        State::Ready | State::Restricted => Ok(()),
+        State::Paused if paused_too => Ok(()),
+        State::SessionLost => Err(Error::plain(ErrorReason::SessionLost, derived.detail)
+            .with("account_id", account.id)
+            .with("telegram_error", &account.session_error)),
+        other => Err(Error::plain(ErrorReason::AccountNotReady, derived.detail)
+            .with("account_id", account.id)
+            .with("cause", other.as_str_name())),
     }
 }
 

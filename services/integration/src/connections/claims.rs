@@ -216,13 +216,17 @@ impl Claims {
     /// Says again and again of each claim of this process that it is held. To be
     /// run until the last connection is closed; never ends.
     pub async fn hold(&self) {
+        let clock = &self.0.clock;
+        let mut begun = clock.monotonic();
         loop {
-            self.0.clock.sleep(HELD / 3).await;
+            // From the beginning of the last renewal, however long it took.
+            clock.sleep((begun + HELD / 3).saturating_sub(clock.monotonic())).await;
+            begun = clock.monotonic();
             tokio::select! {
                 renewed = self.renew() => if let Err(error) = renewed {
                     tracing::warn!(%error, "the claims of keys could not be renewed");
                 },
-                () = self.0.clock.sleep(HELD / 3) => tracing::warn!("renewing the claims of keys takes too long"),
+                () = clock.sleep(HELD / 3) => tracing::warn!("renewing the claims of keys takes too long"),
             }
         }
     }

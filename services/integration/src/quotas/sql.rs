@@ -20,6 +20,7 @@ use super::ledger;
 use super::limits::{Limits, Range};
 use super::rules::{self, LimitUse, Pace};
 use super::store::{Ask, QuotaStore, Reservation, Settlement};
+use crate::accounts::state::usable;
 use crate::availability::{self, LEASABLE, subject};
 use crate::entity::{account, pace, usage_entry};
 use crate::error::{Error, Result};
@@ -60,21 +61,25 @@ impl SqlQuotaStore {
         // Read once the account is ours: while it was not, time passed.
         let now = self.clock.now();
         let held = availability::restrictions(&**tx, now, vec![account.id]).await?;
+        if ask.lease.is_some()
+            && let Err(error) = usable(&account, &held, now, false)
+        {
+            return Ok(Err(error));
+        }
         if let Some(held) = availability::forbidding(&held, ask.action, now) {
             return Ok(Err(Error::restricted_by(held, now)));
         }
         let subject = subject(&account);
         let mut limits = ledger::effective(&**tx, &self.defaults, &[subject]).await?;
         let limits = limits.remove(&account.id).unwrap_or_default();
-        if let Some(id) = ask.id
-            && let Some(begun) = self.begun(tx, id, &account, ask.action).await?
-        {
-            return Ok(Ok(begun));
-        }
         let chat_id = (ask.chat_id != 0).then_some(ask.chat_id);
         let counts = ledger::counts_of(&**tx, now, ask.action, chat_id, subject, &limits).await?;
         if let Some(exceeded) = Exceeded::of(&rules::uses(&limits, ask.action, &counts, now), now) {
-            return Ok(Err(Error::Quota(Box::new(exceeded))));
+            // What an earlier call began is not forbidden, whatever is left now.
+            return match self.begun(tx, ask, &account).await? {
+                Some(begun) => Ok(Ok(begun)),
+                None => Ok(Err(Error::Quota(Box::new(exceeded)))),
+            };
         }
 
         let id = ask.id.unwrap_or_else(|| new_id(&*self.clock));
@@ -94,7 +99,12 @@ impl SqlQuotaStore {
             reserved_at: Set(now.millis()),
             settled_at: Set(None),
         };
-        usage_entry::Entity::insert(entry).exec_without_returning(&**tx).await?;
+        if insert(tx, entry.clone()).await? == 0 {
+            if let Some(begun) = self.begun(tx, ask, &account).await? {
+                return Ok(Ok(begun));
+            }
+            insert(tx, entry).await?;
+        }
         let mut moved = None;
         if rules::is_paced(&limits, ask.action) {
             let after = rules::next_pace(&limits.invite, counts.pace, now, self.draw(limits.invite.interval));
@@ -117,14 +127,9 @@ impl SqlQuotaStore {
     /// The reservation that an earlier call under this id made, if nobody knows
     /// what became of it. One that was settled stands for another try: it keeps
     /// its place in the ledger, under an id of its own.
-    async fn begun(
-        &self,
-        tx: &Tx,
-        id: Uuid,
-        account: &account::Model,
-        action: Action,
-    ) -> Result<Option<Reservation>, DbErr> {
+    async fn begun(&self, tx: &Tx, ask: &Ask, account: &account::Model) -> Result<Option<Reservation>, DbErr> {
         use usage_entry::Column;
+        let Some(id) = ask.id else { return Ok(None) };
         let Some(entry) = usage_entry::Entity::find_by_id(id).one(&**tx).await? else { return Ok(None) };
         let open = entry.state == i32::from(State::Reserved) || entry.telegram_error == OUTCOME_UNKNOWN;
         if open && entry.account_id == account.id {
@@ -133,7 +138,7 @@ impl SqlQuotaStore {
                 workspace_id: account.workspace_id,
                 account_id: account.id,
                 telegram_user_id: account.telegram_user_id,
-                action,
+                action: ask.action,
                 reserved_at: Time::from_millis(entry.reserved_at),
                 begun: true,
                 pace: None,
@@ -290,6 +295,15 @@ pub(crate) async fn uses(
             _ => Vec::new(),
         })
         .collect())
+}
+
+/// Writes an entry, unless there is one under its id: answers how many.
+async fn insert(tx: &Tx, entry: usage_entry::ActiveModel) -> Result<u64, DbErr> {
+    let unless_there = OnConflict::column(usage_entry::Column::Id).do_nothing().to_owned();
+    match usage_entry::Entity::insert(entry).on_conflict(unless_there).exec_without_returning(&**tx).await {
+        Err(DbErr::RecordNotInserted) => Ok(0),
+        inserted => inserted,
+    }
 }
 
 async fn set_pace(conn: &impl ConnectionTrait, user: i64, action: Action, to: Pace) -> Result<(), DbErr> {

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::outcome::{Verdict, judge};
 use crate::accounts::effects::{self, Met};
-use crate::accounts::store;
+use crate::accounts::{state, store};
 use crate::availability;
 use crate::connections::{CallError, Gate, LineId, RpcError, open};
 use crate::core::Core;
@@ -38,8 +38,6 @@ pub struct Caller<'a> {
     pub account_id: Uuid,
     /// Its workspace.
     pub workspace_id: Uuid,
-    /// Its Telegram user, whom the limits belong to.
-    pub telegram_user_id: i64,
     /// On whose behalf.
     pub behalf: Behalf,
     /// How fast it reads.
@@ -121,12 +119,17 @@ fn refused(name: &str) -> Error {
 impl Caller<'_> {
     /// Calls of an account.
     pub fn of<'a>(core: &'a Core, account: &crate::entity::account::Model, behalf: Behalf) -> Caller<'a> {
+        Caller { core, account_id: account.id, workspace_id: account.workspace_id, behalf, speed: UNNAMED }
+    }
+
+    /// Calls of the account that a lease holds. Whether the account works is
+    /// asked before each of them.
+    pub fn under(core: &Core, lease: Verified) -> Caller<'_> {
         Caller {
             core,
-            account_id: account.id,
-            workspace_id: account.workspace_id,
-            telegram_user_id: account.telegram_user_id,
-            behalf,
+            account_id: lease.account_id,
+            workspace_id: lease.workspace_id,
+            behalf: Behalf::Lease(lease),
             speed: UNNAMED,
         }
     }
@@ -177,9 +180,9 @@ impl Caller<'_> {
         self.hand_over(about, request).await
     }
 
-    /// Makes a request that was reserved just now: the reservation has asked
-    /// what forbids it, and whatever has ended the account's use since has ended
-    /// the lease too, which is looked at when the request is handed over.
+    /// Makes a request that was reserved just now. Under a lease the reservation
+    /// has asked what [`Self::send`] asks; whatever ended the account's use since
+    /// has ended the lease too, and the hand-over looks at that.
     ///
     /// # Errors
     /// As [`Failure`] tells.
@@ -228,7 +231,7 @@ impl Caller<'_> {
             .map_err(|error| self.core.failed(&error))?
             .ok_or_else(|| Error::account_not_found(self.account_id))?;
         let now = self.core.now();
-        super::usable(&row, now, matches!(self.behalf, Behalf::User))?;
+        state::usable(&row.account, &row.restrictions, now, matches!(self.behalf, Behalf::User))?;
         match availability::forbidding(&row.restrictions, class, now) {
             // A frozen account may read, and can be asked whether it still is.
             Some(held) if held.cause == Cause::Frozen as i32 && matches!(self.behalf, Behalf::User) => Ok(()),

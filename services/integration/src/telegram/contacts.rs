@@ -62,7 +62,7 @@ pub async fn add(core: &Core, who: &Identity, request: &pb::AddContactRequest) -
     };
     let result: Result<pb::AddContactResponse> = async {
         let lease = super::lease(core, who, request.lease.as_ref()).await?;
-        let caller = super::under_lease(core, lease).await?;
+        let caller = Caller::under(core, lease);
         let answer = add_one(&caller, request).await?;
         // Telegram was asked: what cannot be written down now is not undone.
         let kept = slot.answer(core.db.conn(), &answer).await;

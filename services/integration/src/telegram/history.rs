@@ -61,7 +61,7 @@ pub async fn stream(
 ) -> Result<Batches<pb::StreamMessagesResponse>> {
     let cursor = Cursor::read(&request.cursor)?;
     let speed = SpeedProfile::try_from(request.speed).unwrap_or_default();
-    let caller = super::under_lease(&core, lease.clone()).await?.at(speed);
+    let caller = Caller::under(&core, lease.clone()).at(speed);
     let chat = caller.chat(&request.chat).await?;
     drop(caller);
     let (batches, receiver) = mpsc::channel(1);
@@ -83,7 +83,7 @@ async fn read(
     batches: &mpsc::Sender<Result<pb::StreamMessagesResponse>>,
 ) -> Result<()> {
     let speed = SpeedProfile::try_from(request.speed).unwrap_or_default();
-    let caller = super::under_lease(core, lease).await?.at(speed);
+    let caller = Caller::under(core, lease).at(speed);
     let since = request.since_time.as_ref().map(Time::from_proto);
     let until = request.until_time.as_ref().map(Time::from_proto);
     let admins = match chat.channel() {

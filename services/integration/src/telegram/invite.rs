@@ -86,7 +86,7 @@ async fn attempt(
     slot: &Slot,
 ) -> Result<pb::InviteToChatResponse> {
     let lease = super::lease(core, who, request.lease.as_ref()).await?;
-    let caller = super::under_lease(core, lease).await?;
+    let caller = Caller::under(core, lease);
     let chat = caller.chat(&request.chat).await?;
     let Some(user) = find_user(&caller, request.user.as_ref()).await? else {
         // Nothing was sent to the user, and the look-up was counted by itself.
@@ -219,7 +219,7 @@ pub async fn reconcile(
         return Ok(found(Finding::NotSent));
     }
     let lease = super::lease(core, who, request.lease.as_ref()).await?;
-    let caller = super::under_lease(core, lease).await?;
+    let caller = Caller::under(core, lease);
     let chat = caller.chat(&request.chat).await?;
     let Some(user) = find_user(&caller, request.user.as_ref()).await? else {
         return Ok(found(Finding::NotInChat));

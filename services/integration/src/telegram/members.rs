@@ -51,7 +51,7 @@ pub async fn stream(
 ) -> Result<Batches<pb::StreamMembersResponse>> {
     let offset = read_cursor(&request.cursor)?;
     let speed = SpeedProfile::try_from(request.speed).unwrap_or_default();
-    let caller = super::under_lease(&core, lease.clone()).await?.at(speed);
+    let caller = Caller::under(&core, lease.clone()).at(speed);
     let full = caller.full_chat(&request.chat).await?;
     if full.chat.members_hidden {
         return Err(Error::plain(ErrorReason::MembersHidden, "the chat hides its members from the account"));
@@ -86,7 +86,7 @@ struct Source {
 type Sender = mpsc::Sender<Result<pb::StreamMembersResponse>>;
 
 async fn read(core: &Core, lease: Verified, chat: &Source, mut offset: i32, batches: &Sender) -> Result<()> {
-    let caller = super::under_lease(core, lease).await?.at(chat.speed);
+    let caller = Caller::under(core, lease).at(chat.speed);
     loop {
         tokio::select! {
             // Nobody reads any more.

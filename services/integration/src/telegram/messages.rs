@@ -10,7 +10,7 @@ use tgmesh_proto::telegram::v1::Outcome;
 use tgmesh_proto::telegram::v1::send_message_request::Peer;
 use uuid::Uuid;
 
-use super::caller::{About, Failure, not_written};
+use super::caller::{About, Caller, Failure, not_written};
 use super::invite::{self, find_user, keep, ledger_id};
 use super::peers::settlement;
 use crate::core::Core;
@@ -68,7 +68,7 @@ async fn attempt(
     request: &pb::SendMessageRequest,
     slot: &Slot,
 ) -> Result<pb::SendMessageResponse> {
-    let caller = super::under_lease(core, super::lease(core, who, request.lease.as_ref()).await?).await?;
+    let caller = Caller::under(core, super::lease(core, who, request.lease.as_ref()).await?);
     let (peer, chat_id, stranger) = match &request.peer {
         Some(Peer::User(address)) => match find_user(&caller, Some(address)).await? {
             Some(user) => (user.peer(), 0, true),

@@ -15,51 +15,15 @@ pub mod people;
 pub mod rights;
 pub mod watching;
 
-use service_kit::Time;
 use service_kit::identity::Identity;
 use tgmesh_proto::ErrorReason;
-use tgmesh_proto::integration::v1::account::State;
 use tgmesh_proto::lease::v1::LeaseKey;
 use tgmesh_proto::telegram::v1 as pb;
 
-use crate::accounts::state;
-use crate::accounts::store::{self, AccountRow};
 use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::leases::{Key, Verified};
-use caller::{Behalf, Caller};
-
-/// Calls of the account that a lease holds.
-///
-/// # Errors
-/// `ACCOUNT_NOT_READY` when it cannot work any more.
-pub async fn under_lease(core: &Core, lease: Verified) -> Result<Caller<'_>> {
-    let row = store::find(core.db.conn(), lease.workspace_id, lease.account_id)
-        .await
-        .map_err(|error| core.failed(&error))?
-        .ok_or_else(|| Error::stale_lease(lease.lease_id))?;
-    usable(&row, core.now(), false)?;
-    Ok(Caller::of(core, &row.account, Behalf::Lease(lease)))
-}
-
-/// Whether an account works at all; what Telegram forbids it for a time is
-/// asked action by action.
-///
-/// # Errors
-/// `SESSION_LOST`, `ACCOUNT_NOT_READY`.
-fn usable(row: &AccountRow, now: Time, paused_too: bool) -> Result<()> {
-    let derived = state::derive(&row.account, &row.restrictions, now);
-    match derived.state {
-        State::Ready | State::Restricted => Ok(()),
-        State::Paused if paused_too => Ok(()),
-        State::SessionLost => Err(Error::plain(ErrorReason::SessionLost, derived.detail)
-            .with("account_id", row.account.id)
-            .with("telegram_error", &row.account.session_error)),
-        other => Err(Error::plain(ErrorReason::AccountNotReady, derived.detail)
-            .with("account_id", row.account.id)
-            .with("cause", other.as_str_name())),
-    }
-}
+use caller::Caller;
 
 /// The lease that a call shows.
 ///
@@ -81,7 +45,7 @@ pub async fn resolve_peer(
 ) -> Result<pb::ResolvePeerResponse> {
     use pb::resolve_peer_response::Peer;
     use service_kit::address::{ChatAddress, parse_chat};
-    let caller = under_lease(core, lease(core, who, request.lease.as_ref()).await?).await?;
+    let caller = Caller::under(core, lease(core, who, request.lease.as_ref()).await?);
     let link = parse_chat(&request.peer).map_err(|error| Error::field("peer", error.to_string()))?;
     let peer = match link.chat {
         ChatAddress::Username(name) => match caller.resolve(&name).await? {
@@ -101,7 +65,7 @@ pub async fn resolve_peer(
 /// # Errors
 /// As the contract says.
 pub async fn get_chat(core: &Core, who: &Identity, request: &pb::GetChatRequest) -> Result<pb::GetChatResponse> {
-    let caller = under_lease(core, lease(core, who, request.lease.as_ref()).await?).await?;
+    let caller = Caller::under(core, lease(core, who, request.lease.as_ref()).await?);
     let full = caller.full_chat(&request.chat).await?;
     Ok(pb::GetChatResponse { chat: Some(full.chat), read_paces: core.pacing.paces() })
 }

@@ -13,6 +13,7 @@ use tgmesh_proto::telegram::v1::SpeedProfile;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::sync::mpsc;
 
+use super::caller::Caller;
 use super::history::{following, newest};
 use super::members::Batches;
 use super::peers::ChatPeer;
@@ -39,7 +40,7 @@ pub async fn watch(
     lease: Verified,
     request: pb::WatchMessagesRequest,
 ) -> Result<Batches<pb::WatchMessagesResponse>> {
-    let caller = super::under_lease(&core, lease.clone()).await?.at(SPEED);
+    let caller = Caller::under(&core, lease.clone()).at(SPEED);
     let chat = caller.chat(&request.chat).await?;
     let mut line = core.connections.events(LineId::Account(lease.account_id));
     line.state.mark_unchanged();
@@ -72,7 +73,7 @@ async fn follow(
     loop {
         woken(core, lease, chat, &mut line).await;
         loop {
-            let caller = super::under_lease(core, lease.clone()).await?.at(SPEED);
+            let caller = Caller::under(core, lease.clone()).at(SPEED);
             caller.turn().await;
             // What was pushed while this waited is about to be read.
             while !matches!(line.pushed.try_recv(), Err(TryRecvError::Empty | TryRecvError::Closed)) {}
