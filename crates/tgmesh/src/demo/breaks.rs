@@ -69,9 +69,9 @@ async fn drop_target(stage: &Stage, campaign: &str) -> anyhow::Result<()> {
         format!(
             "UPDATE targets SET state = 4, outcome = 1, done_at = 1 WHERE campaign_id = {id} AND seq = (SELECT MIN(seq) FROM targets WHERE campaign_id = {id})"
         ),
-        format!("UPDATE campaign_counters SET targets = targets - 1 WHERE campaign_id = {id} AND bucket = -1"),
+        format!("UPDATE campaigns SET done = done + 1 WHERE id = {id}"),
         format!(
-            "INSERT INTO campaign_counters (campaign_id, bucket, targets) VALUES ({id}, 1, 1) ON CONFLICT (campaign_id, bucket) DO UPDATE SET targets = campaign_counters.targets + 1"
+            "INSERT INTO campaign_counters (campaign_id, outcome, targets) VALUES ({id}, 1, 1) ON CONFLICT (campaign_id, outcome) DO UPDATE SET targets = campaign_counters.targets + 1"
         ),
     ] {
         let done = db.conn().execute_unprepared(&sql).await?;
@@ -84,7 +84,7 @@ async fn drop_target(stage: &Stage, campaign: &str) -> anyhow::Result<()> {
 async fn miscount(stage: &Stage, campaign: &str) -> anyhow::Result<()> {
     let db = database(stage).await?;
     let id = blob(campaign)?;
-    let sql = format!("UPDATE campaign_counters SET targets = targets + 1 WHERE campaign_id = {id} AND bucket = 1");
+    let sql = format!("UPDATE campaign_counters SET targets = targets + 1 WHERE campaign_id = {id} AND outcome = 1");
     let done = db.conn().execute_unprepared(&sql).await?;
     ensure!(done.rows_affected() == 1, "nothing was miscounted");
     Ok(())
@@ -119,11 +119,10 @@ async fn invite_again(stage: &Stage, campaign: &str) -> anyhow::Result<()> {
         format!(
             "UPDATE targets SET state = 1, outcome = 0, done_at = NULL, owner = NULL, account_id = NULL, attempt_id = NULL, not_before_at = 0 WHERE id = {id}"
         ),
-        format!("UPDATE campaign_counters SET targets = targets - 1 WHERE campaign_id = {campaign_id} AND bucket = 1"),
+        format!("UPDATE campaign_counters SET targets = targets - 1 WHERE campaign_id = {campaign_id} AND outcome = 1"),
         format!(
-            "INSERT INTO campaign_counters (campaign_id, bucket, targets) VALUES ({campaign_id}, -1, 1) ON CONFLICT (campaign_id, bucket) DO UPDATE SET targets = campaign_counters.targets + 1"
+            "UPDATE campaigns SET state = 3, done = done - 1, ended_at = NULL, version = version + 1 WHERE id = {campaign_id}"
         ),
-        format!("UPDATE campaigns SET state = 3, ended_at = NULL, version = version + 1 WHERE id = {campaign_id}"),
     ] {
         db.conn().execute_unprepared(&sql).await?;
     }
