@@ -17,13 +17,10 @@ use service_kit::server::Server;
 use service_kit::shutdown::Shutdown;
 use service_kit::{SharedClock, Time};
 use tgmesh_proto::ErrorReason;
-use tgmesh_proto::invite::v1::UploadAudienceRequest;
-use tgmesh_proto::invite::v1::invite_service_client::InviteServiceClient;
 use tgmesh_proto::parsing::v1::parsing_service_client::ParsingServiceClient;
 use tgmesh_proto::parsing::v1::{self as wire, export_results_request::Format};
 use tgmesh_tests::wait;
 use tokio::task::JoinHandle;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::body::Body;
 use tonic::codegen::Service;
 use tonic::server::NamedService;
@@ -81,37 +78,6 @@ impl Service<http::Request<Body>> for Endless {
     }
 }
 
-/// Reads what is uploaded until it ends, and answers with the error that ended it.
-#[derive(Debug, Clone)]
-struct Reader;
-
-impl NamedService for Reader {
-    const NAME: &'static str = "tgmesh.invite.v1.InviteService";
-}
-
-impl Service<http::Request<Body>> for Reader {
-    type Response = http::Response<Body>;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        let mut body = request.into_body();
-        Box::pin(async move {
-            loop {
-                match std::future::poll_fn(|cx| http_body::Body::poll_frame(Pin::new(&mut body), cx)).await {
-                    Some(Ok(_)) => {}
-                    Some(Err(error)) => return Ok(error.into_http()),
-                    None => return Ok(Status::data_loss("the upload ended by itself").into_http()),
-                }
-            }
-        })
-    }
-}
-
 #[derive(Debug)]
 struct Token(Issuer);
 
@@ -142,8 +108,7 @@ impl World {
         };
         let endless = Endless::default();
         let verifier = Verifier::new("parsing", keys, clock.clone());
-        let bound =
-            Server::new("parsing", config, verifier, clock.clone()).mount(endless.clone()).mount(Reader).bind().await?;
+        let bound = Server::new("parsing", config, verifier, clock.clone()).mount(endless.clone()).bind().await?;
         let channel =
             UserChannel::new(&format!("http://{}", bound.address()), Arc::new(Token(Issuer::new(key, clock))))?;
         let shutdown = Shutdown::new();
@@ -201,25 +166,6 @@ async fn a_stream_ends_with_its_token_though_nobody_reads() -> anyhow::Result<()
     let _third = wait::until("a place to be free", PATIENCE, async || world.open().await.ok()).await?;
     drop(younger);
     world.streams(1).await
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_upload_ends_with_its_token() -> anyhow::Result<()> {
-    let clock = ManualClock::new(Time::from_secs(1_800_000_000));
-    let world = World::start(clock.clone()).await?;
-    let (parts, upload) = tokio::sync::mpsc::channel::<UploadAudienceRequest>(1);
-    let mut client = InviteServiceClient::new(world.channel.clone());
-    let uploading = tokio::spawn(async move { client.upload_audience(ReceiverStream::new(upload)).await });
-    // Taken out of the channel, it is on its way in a stream that is open.
-    parts.send(UploadAudienceRequest::default()).await?;
-    parts.send(UploadAudienceRequest::default()).await?;
-    parts.reserve().await.map(drop)?;
-    clock.advance(Duration::from_secs(299));
-    assert!(!uploading.is_finished());
-    clock.advance(Duration::from_secs(1));
-    let refused = tokio::time::timeout(PATIENCE, uploading).await??.expect_err("its token is over");
-    assert_eq!(tgmesh_proto::status::reason(&refused), Some(ErrorReason::TokenInvalid));
-    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]

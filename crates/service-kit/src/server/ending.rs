@@ -1,6 +1,5 @@
-//! Ends streams: a call keeps its place until its answer has gone out, a stream
-//! of answers ends with the caller's token and with the process, and one of
-//! requests with the token. (An upload may be finished while the process drains.)
+//! Ends answers: a call keeps its place until its answer has gone out, and a
+//! stream ends with the caller's token and with the process.
 //!
 //! A reader that does not read is not asked: its stream's source is dropped at
 //! once, with all that it holds, and the reason waits for the reader.
@@ -36,8 +35,15 @@ impl Ending {
         Self { clock, shutdown }
     }
 
-    /// Waits until a stream of answers must end, and tells why.
-    async fn answers_end(self, expires_at: Option<Time>) -> Status {
+    /// Waits until a stream must end, and tells why.
+    async fn reason(self, expires_at: Option<Time>) -> Status {
+        let expired = async {
+            let Some(expires_at) = expires_at else { return std::future::pending().await };
+            // Again, should the wall clock have been put back.
+            while self.clock.now() < expires_at {
+                self.clock.sleep(expires_at.since(self.clock.now())).await;
+            }
+        };
         tokio::select! {
             biased;
             () = self.shutdown.begun() => tgmesh_proto::status::status(
@@ -46,22 +52,12 @@ impl Ending {
             )
             .retry_after(Some(Duration::ZERO))
             .build(),
-            expired = self.token_ends(expires_at) => expired,
+            () = expired => tgmesh_proto::status::status(
+                ErrorReason::TokenInvalid,
+                "the access token has expired: renew it and open the stream again",
+            )
+            .build(),
         }
-    }
-
-    /// Waits until the caller's token is over.
-    async fn token_ends(&self, expires_at: Option<Time>) -> Status {
-        let Some(expires_at) = expires_at else { return std::future::pending().await };
-        // Again, should the wall clock have been put back.
-        while self.clock.now() < expires_at {
-            self.clock.sleep(expires_at.since(self.clock.now())).await;
-        }
-        tgmesh_proto::status::status(
-            ErrorReason::TokenInvalid,
-            "the access token has expired: renew it and open the stream again",
-        )
-        .build()
     }
 }
 
@@ -74,24 +70,21 @@ impl Middleware for Ending {
         let extensions = request.extensions();
         let place = extensions.get::<Place>().cloned();
         let expires_at = extensions.get::<Identity>().map(|who| who.expires_at);
-        let method = extensions.get::<&'static MethodInfo>().copied();
-        let request = if method.is_some_and(|method| method.client_streaming) {
-            let ending = self.clone();
-            let end = async move { ending.token_ends(expires_at).await };
-            request.map(|body| Body::new(Stream::new(body, None, Side::Requests, Some(end))))
-        } else {
-            request
-        };
         // Reflection, which is no method of ours, is a stream too.
-        let streams = method.is_none_or(|method| method.server_streaming);
+        let streams = extensions.get::<&'static MethodInfo>().is_none_or(|method| method.server_streaming);
         call(inner, request).await.map(|body| {
-            let end = streams.then(|| self.answers_end(expires_at));
-            Body::new(Stream::new(body, place, Side::Answers, end))
+            let open = Open { body, _place: place, reader: None };
+            let state = Arc::new(Mutex::new(State::Open(open)));
+            let ending = streams.then(|| {
+                let state = state.clone();
+                AbortOnDropHandle::new(tokio::spawn(async move { end(&state, self.reason(expires_at).await) }))
+            });
+            Body::new(Answer { state, _ending: ending })
         })
     }
 }
 
-/// Where a stream is.
+/// Where an answer is.
 enum State {
     /// It goes on.
     Open(Open),
@@ -107,7 +100,7 @@ struct Open {
     reader: Option<Waker>,
 }
 
-/// Drops the source of a stream that goes on, and leaves the reason.
+/// Drops the source of an answer that goes on, and leaves the reason.
 fn end(state: &Mutex<State>, reason: Status) {
     let mut guard = state.lock().unwrap_or_else(PoisonError::into_inner);
     if !matches!(*guard, State::Open(_)) {
@@ -121,39 +114,13 @@ fn end(state: &Mutex<State>, reason: Status) {
     }
 }
 
-/// Who reads a stream, and so how he is told why it ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Side {
-    /// The caller: by trailers.
-    Answers,
-    /// The handler: by an error.
-    Requests,
-}
-
-/// A stream that holds its call's place, and can be ended from outside.
-struct Stream {
-    side: Side,
+/// An answer that holds its call's place, and can be ended from outside.
+struct Answer {
     state: Arc<Mutex<State>>,
     _ending: Option<AbortOnDropHandle<()>>,
 }
 
-impl Stream {
-    fn new(
-        body: Body,
-        place: Option<Place>,
-        side: Side,
-        reason: Option<impl Future<Output = Status> + Send + 'static>,
-    ) -> Self {
-        let state = Arc::new(Mutex::new(State::Open(Open { body, _place: place, reader: None })));
-        let ending = reason.map(|reason| {
-            let state = state.clone();
-            AbortOnDropHandle::new(tokio::spawn(async move { end(&state, reason.await) }))
-        });
-        Self { side, state, _ending: ending }
-    }
-}
-
-impl http_body::Body for Stream {
+impl http_body::Body for Answer {
     type Data = Bytes;
     type Error = Status;
 
@@ -168,7 +135,6 @@ impl http_body::Body for Stream {
                 Poll::Ready(frame @ Some(Ok(_))) => return Poll::Ready(frame),
                 Poll::Ready(last) => last,
             },
-            State::Cut(reason) if self.side == Side::Requests => Some(Err(reason.clone())),
             State::Cut(reason) => {
                 let mut trailers = HeaderMap::new();
                 // Statuses of ours are valid headers.
