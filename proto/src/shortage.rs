@@ -18,6 +18,10 @@ pub const SHORTAGE: &[(&str, &str)] = &[
     ("not_eligible", "are not allowed for this work (change their purposes)"),
 ];
 
+/// The same of accounts that could be had, but for rights that are being asked
+/// for. It is over in a moment: nothing that work waits for.
+pub const RIGHTS_UNKNOWN: (&str, &str) = ("rights_unknown", "are being asked what they may do in the chat");
+
 /// How many accounts a key counts.
 pub fn accounts(metadata: &HashMap<String, String>, key: &str) -> i32 {
     metadata.get(key).and_then(|count| count.parse().ok()).unwrap_or(0)
@@ -25,7 +29,7 @@ pub fn accounts(metadata: &HashMap<String, String>, key: &str) -> i32 {
 
 /// The counts in one plain line.
 pub fn line(metadata: &HashMap<String, String>) -> String {
-    let counts = SHORTAGE.iter().map(|(key, text)| (accounts(metadata, key), text));
+    let counts = [&RIGHTS_UNKNOWN].into_iter().chain(SHORTAGE).map(|(key, text)| (accounts(metadata, key), text));
     let counts: Vec<String> =
         counts.filter(|(count, _)| *count > 0).map(|(count, text)| format!("{count} {text}")).collect();
     if counts.is_empty() {
@@ -48,5 +52,7 @@ mod tests {
              (log in again those whose session is lost)"
         );
         assert!(line(&HashMap::new()).contains("log one in"));
+        let unknown = [(RIGHTS_UNKNOWN.0.to_owned(), "3".to_owned())].into();
+        assert_eq!(line(&unknown), "no account is free: 3 are being asked what they may do in the chat");
     }
 }

@@ -1,8 +1,11 @@
 //! The room of leases: gives them, keeps them, ends them, checks them.
 
+use std::borrow::Cow;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use service_kit::address::parse_chat;
 use service_kit::clock::{SharedClock, duration_from_proto};
 use service_kit::paging::{Page, Tokens};
 use service_kit::shutdown::Shutdown;
@@ -19,9 +22,13 @@ use super::pump::{Attempt, Handed, Waiters, Wish, shutting_down};
 use super::registry::{Registry, Verified};
 use super::sql::not_found;
 use super::store::{Acquired, Ask, Changes, Filter, LeaseStore, Needs};
-use super::{Chats, Key, Lease, LeaseConfig, Wake};
+use super::{Chats, Key, Lease, LeaseConfig, Looked, Wake};
 use crate::error::{Error, Result};
 use crate::quotas::Scope;
+
+/// How long a call that would be granted but for rights that are being asked for
+/// waits for the answers, whatever its own wait.
+const CHECKS: Duration = Duration::from_secs(5);
 
 /// Why an account's lease ends before its time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,14 +111,15 @@ impl LeaseManager {
         }
         let ask = self.ask(who, &request).await?;
         let wait = request.wait.as_ref().map_or(Duration::ZERO, duration_from_proto);
-        let wait = deadline.map_or(wait, |deadline| wait.min(deadline));
-        let until = self.clock.now() + wait;
-        let wish = Arc::new(Wish { who: who.clone(), request, ask, until });
+        let now = self.clock.now();
+        let end = |wait: Duration| now + deadline.map_or(wait, |deadline| wait.min(deadline));
+        let (until, checks_until) = (end(wait), end(wait.max(CHECKS)));
+        let wish = Arc::new(Wish { who: who.clone(), request, ask, until, checks_until });
         // Who comes while others wait gets in line: he must not overtake them.
         if self.waiters.is_empty(who.workspace_id) {
             match self.attempt_detached(&wish).await.map_err(our_own)? {
                 Attempt::Taken(handed) => return Ok(handed.accept()),
-                Attempt::Denied(unavailable) if wait.is_zero() => {
+                Attempt::Denied(unavailable) if until <= now && !unavailable.awaits_rights() => {
                     return Err(Error::NoAccount(Box::new(unavailable)));
                 }
                 Attempt::Denied(_) => {}
@@ -130,13 +138,15 @@ impl LeaseManager {
     }
 
     async fn ask(&self, who: &Identity, request: &AcquireLeaseRequest) -> Result<Ask> {
-        let chat_id = match request.chat.as_str() {
-            "" => None,
-            chat => self.chats.chat_id(who.workspace_id, chat).await?,
+        let chat = match request.chat.as_str() {
+            "" if request.rights.is_empty() => None,
+            "" => return Err(Error::field("rights", "needs a chat")),
+            chat => Some(parse_chat(chat).map_err(|error| Error::field("chat", error.to_string()))?.chat),
         };
-        if request.chat.is_empty() && !request.rights.is_empty() {
-            return Err(Error::field("rights", "needs a chat"));
-        }
+        let chat_id = match &chat {
+            Some(chat) => self.chats.chat_id(who.workspace_id, chat).await?,
+            None => None,
+        };
         let ids = |ids: &[String]| -> Vec<Uuid> {
             // The contract's rules have shown that they are UUIDs.
             let mut ids: Vec<Uuid> = ids.iter().filter_map(|id| Uuid::parse_str(id).ok()).collect();
@@ -147,12 +157,30 @@ impl LeaseManager {
         let needs = Needs {
             purpose: request.purpose(),
             chat_id: chat_id.unwrap_or(0),
+            chat: chat.filter(|_| !request.rights.is_empty()),
             rights: request.rights.iter().fold(0, |mask, right| mask | 1 << right),
             any_of: ids(&request.any_of_account_ids),
             none_of: ids(&request.none_of_account_ids),
         };
         let ttl = self.ttl(request.ttl.as_ref());
-        Ok(Ask { needs, ttl, holder: request.holder.clone(), work: request.work.clone() })
+        let (holder, work) = (request.holder.clone(), request.work.clone());
+        Ok(Ask { needs, ttl, holder, work, obstacles: HashMap::new() })
+    }
+
+    /// What is asked for, with what was learnt of the chat meanwhile.
+    async fn informed<'a>(&self, wish: &'a Wish) -> Result<Cow<'a, Ask>> {
+        let Some(chat) = &wish.ask.needs.chat else { return Ok(Cow::Borrowed(&wish.ask)) };
+        let workspace_id = wish.who.workspace_id;
+        let mut ask = wish.ask.clone();
+        if ask.needs.chat_id == 0 {
+            ask.needs.chat_id = self.chats.chat_id(workspace_id, chat).await?.unwrap_or(0);
+        }
+        let Looked { nobody, obstacles } = self.chats.looked(workspace_id, chat);
+        if nobody && ask.needs.chat_id == 0 {
+            return Err(Error::plain(ErrorReason::ChatNotFound, "the name stands for no chat"));
+        }
+        ask.obstacles = obstacles;
+        Ok(Cow::Owned(ask))
     }
 
     fn ttl(&self, asked: Option<&prost_types::Duration>) -> Duration {
@@ -162,7 +190,8 @@ impl LeaseManager {
     /// Tries once, and notes what was found.
     pub(super) async fn attempt(&self, wish: &Arc<Wish>) -> Result<Attempt> {
         let before = self.moment();
-        let (attempt, unknown) = match self.store.acquire(&wish.who, &wish.request, &wish.ask).await? {
+        let ask = self.informed(wish).await?;
+        let (attempt, unknown) = match self.store.acquire(&wish.who, &wish.request, &ask).await? {
             Acquired::Taken { lease, unknown_rights, fresh } => {
                 if fresh {
                     self.note(&lease, before);
@@ -173,9 +202,11 @@ impl LeaseManager {
             }
             Acquired::Denied { unavailable, unknown_rights } => (Attempt::Denied(unavailable), unknown_rights),
         };
-        if !unknown.is_empty() {
-            let needs = &wish.ask.needs;
-            self.chats.check_rights(wish.who.workspace_id, needs.chat_id, &wish.request.chat, &unknown);
+        if let Some(chat) = &ask.needs.chat
+            && !unknown.is_empty()
+        {
+            let chat_id = Some(ask.needs.chat_id).filter(|id| *id != 0);
+            self.chats.check_rights(wish.who.workspace_id, chat, chat_id, &unknown);
         }
         Ok(attempt)
     }

@@ -10,11 +10,12 @@ mod sql_denial;
 pub mod store;
 pub mod wake;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use serde::Deserialize;
 use service_kit::Time;
+use service_kit::address::ChatAddress;
 use tgmesh_proto::ErrorReason;
 use tgmesh_proto::lease::v1 as wire;
 use tgmesh_proto::lease::v1::unavailability::Reason;
@@ -134,19 +135,32 @@ impl Lease {
 /// talks to Telegram.
 #[async_trait::async_trait]
 pub trait Chats: std::fmt::Debug + Send + Sync + 'static {
-    /// The id of a chat that a link or name stands for, as far as it is known
-    /// without asking Telegram. `None` when it is not: limits per chat are then
-    /// checked when the action is reserved, and not before.
+    /// The id of a chat, as far as it is known without asking Telegram. When it
+    /// is not, and no rights are needed there, limits per chat are checked when
+    /// the action is reserved, and not before.
     ///
     /// # Errors
-    /// `FIELD_INVALID` when it is no chat at all.
-    async fn chat_id(&self, workspace_id: Uuid, chat: &str) -> Result<Option<i64>>;
+    /// When the database fails.
+    async fn chat_id(&self, workspace_id: Uuid, chat: &ChatAddress) -> Result<Option<i64>>;
 
-    /// Asks Telegram, in the background, what these accounts may do in the chat,
-    /// because nobody knows or the answer is old. Must return at once, write
-    /// `chat_rights`, and then poke the workspace. Asked again while the answer
-    /// is out: leave the second one be.
-    fn check_rights(&self, workspace_id: Uuid, chat_id: i64, chat: &str, accounts: &[Uuid]);
+    /// What checks of rights in a chat came to lately, besides `chat_rights`.
+    fn looked(&self, workspace_id: Uuid, chat: &ChatAddress) -> Looked;
+
+    /// Asks Telegram, in the background, what some of these accounts may do in
+    /// the chat, the first ones first, because nobody knows or the answer is old.
+    /// Must return at once, write `chat_rights` or remember what came in the way,
+    /// and then poke the workspace. Asked again while the answer is out: leave
+    /// the second one be.
+    fn check_rights(&self, workspace_id: Uuid, chat: &ChatAddress, chat_id: Option<i64>, accounts: &[Uuid]);
+}
+
+/// What checks of rights in a chat came to, as far as `chat_rights` cannot tell.
+#[derive(Debug, Clone, Default)]
+pub struct Looked {
+    /// It is a name, and stands for no chat.
+    pub nobody: bool,
+    /// What kept accounts from learning their rights; they are asked again later.
+    pub obstacles: HashMap<Uuid, Slot>,
 }
 
 /// Knows no chats: for tests, and while Telegram is not wired up.
@@ -155,11 +169,15 @@ pub struct NoChats;
 
 #[async_trait::async_trait]
 impl Chats for NoChats {
-    async fn chat_id(&self, _workspace_id: Uuid, chat: &str) -> Result<Option<i64>> {
-        Ok(chat.parse().ok())
+    async fn chat_id(&self, _workspace_id: Uuid, chat: &ChatAddress) -> Result<Option<i64>> {
+        Ok(if let ChatAddress::Id(id) = chat { Some(*id) } else { None })
     }
 
-    fn check_rights(&self, _workspace_id: Uuid, _chat_id: i64, _chat: &str, _accounts: &[Uuid]) {}
+    fn looked(&self, _workspace_id: Uuid, _chat: &ChatAddress) -> Looked {
+        Looked::default()
+    }
+
+    fn check_rights(&self, _workspace_id: Uuid, _chat: &ChatAddress, _chat_id: Option<i64>, _accounts: &[Uuid]) {}
 }
 
 /// Why no account can be leased.
@@ -187,6 +205,11 @@ impl Unavailable {
     /// How many accounts were counted under the reason.
     pub fn count(&self, reason: Reason) -> u32 {
         self.counts.get(&reason).map_or(0, |(accounts, _)| *accounts)
+    }
+
+    /// Whether an account could be had, if only its rights were known.
+    pub(crate) fn awaits_rights(&self) -> bool {
+        self.count(Reason::RightsUnknown) > 0
     }
 
     /// As the wire writes it.

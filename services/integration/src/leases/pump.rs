@@ -31,7 +31,10 @@ pub(super) struct Wish {
     pub who: Identity,
     pub request: AcquireLeaseRequest,
     pub ask: Ask,
+    /// When it gives up.
     pub until: Time,
+    /// When it gives up if it would be granted but for rights that are being asked for.
+    pub checks_until: Time,
 }
 
 impl Wish {
@@ -39,6 +42,11 @@ impl Wish {
         self.request.request_id == other.request.request_id
             && self.who.user_id == other.who.user_id
             && self.who.service == other.who.service
+    }
+
+    /// When it gives up, denied for these reasons.
+    fn end(&self, denied: &Unavailable) -> Time {
+        if denied.awaits_rights() { self.checks_until } else { self.until }
     }
 
     fn priority(&self) -> i32 {
@@ -241,11 +249,12 @@ async fn round(manager: &LeaseManager, workspace_id: Uuid) -> Time {
             }
         }
         let Some(unavailable) = denied.get(&wish.ask.needs) else { continue };
-        if wish.until <= manager.clock.now() {
+        let end = wish.end(unavailable);
+        if end <= manager.clock.now() {
             let answer = Err(Error::NoAccount(Box::new(unavailable.clone())));
             manager.waiters.answer(workspace_id, *place, answer);
         } else {
-            next = next.min(wish.until);
+            next = next.min(end);
         }
     }
     // What is due already was refused for a reason that nobody foresees: not at once again.

@@ -1,7 +1,5 @@
 //! Selecting an account and taking it.
 
-use std::collections::HashSet;
-
 use sea_orm::sea_query::{Expr, ExprTrait as _, LockBehavior, LockType, Query, SelectStatement};
 use sea_orm::{
     ActiveValue::Set, ColumnTrait as _, ConnectionTrait as _, DbErr, EntityTrait, Order, QueryFilter, QueryOrder as _,
@@ -17,6 +15,7 @@ use tgmesh_proto::lease::v1::{AcquireLeaseRequest, AcquireLeaseResponse};
 use uuid::Uuid;
 
 use super::sql::{SqlLeaseStore, TABLE, end, from_answer, use_slots};
+use super::sql_denial::Denial;
 use super::store::{Acquired, Ask, Needs};
 use super::{State, revision};
 use crate::availability::{self, action_of};
@@ -43,6 +42,7 @@ impl SqlLeaseStore {
         request: &AcquireLeaseRequest,
         ask: &Ask,
     ) -> Result<Acquired> {
+        let mut looked_again = false;
         for _ in 0..ATTEMPTS {
             let tx = self.begin().await?;
             let claim = self.requests.claim(&*tx, who, "AcquireLease", request).await;
@@ -62,8 +62,17 @@ impl SqlLeaseStore {
                     // Nothing was done: the request_id is free for the next attempt,
                     // and nobody waits while the reasons are counted.
                     tx.rollback().await.map_err(|error| self.failed(&error))?;
-                    let denied = self.denial(self.db.conn(), who.workspace_id, &ask.needs).await;
-                    return denied.map_err(|error| self.failed(&error));
+                    let denial = self.denial(self.db.conn(), who.workspace_id, ask).await;
+                    let denial = denial.map_err(|error| self.failed(&error))?;
+                    if denial.is_outdated && !looked_again {
+                        looked_again = true;
+                        continue;
+                    }
+                    let Denial { unavailable, mut unknown_rights, .. } = denial;
+                    // Longest unused first.
+                    unknown_rights.sort_unstable();
+                    let unknown_rights = unknown_rights.into_iter().map(|(_, id)| id).collect();
+                    return Ok(Acquired::Denied { unavailable, unknown_rights });
                 }
                 Err(error) if is_race(&error) => {
                     tx.rollback().await.map_err(|error| self.failed(&error))?;
@@ -77,6 +86,10 @@ impl SqlLeaseStore {
     async fn take_any(&self, tx: &Tx, who: &Identity, ask: &Ask, answer: &Answer) -> Result<Option<Acquired>, DbErr> {
         let needs = &ask.needs;
         let chat_id = (needs.chat_id != 0).then_some(needs.chat_id);
+        if needs.rights != 0 && chat_id.is_none() {
+            // What nobody knows, nobody is known to have a right in.
+            return Ok(None);
+        }
         // Accounts that somebody else's transaction holds for the moment: most
         // likely they are being taken, so they are waited for only at the end.
         let mut contested = Vec::new();
@@ -109,16 +122,9 @@ impl SqlLeaseStore {
         Ok(None)
     }
 
-    /// Usable accounts that nobody holds, longest unused first. Rights that
-    /// nobody knows do not exclude.
-    async fn candidates(
-        &self,
-        tx: &Tx,
-        workspace_id: Uuid,
-        needs: &Needs,
-        now: Time,
-        after: Option<(i64, Uuid)>,
-    ) -> Result<Vec<Candidate>, DbErr> {
+    /// Usable accounts that nobody holds, longest unused first, whatever their
+    /// rights.
+    fn usable(workspace_id: Uuid, needs: &Needs, now: Time) -> SelectStatement {
         use slot::Column;
         let mut select = Query::select();
         select
@@ -129,16 +135,33 @@ impl SqlLeaseStore {
             .and_where(Column::ReadyAt.lte(now.millis()))
             .and_where(Expr::not_exists(live(now, Expr::col((slot::Entity, Column::AccountId)))))
             .order_by(Column::LastUsedAt, Order::Asc)
-            .order_by(Column::AccountId, Order::Asc)
-            .limit(BATCH);
+            .order_by(Column::AccountId, Order::Asc);
         if !needs.any_of.is_empty() {
             select.and_where(Column::AccountId.is_in(needs.any_of.iter().copied()));
         }
         if !needs.none_of.is_empty() {
             select.and_where(Column::AccountId.is_not_in(needs.none_of.iter().copied()));
         }
-        if needs.chat_id != 0 && needs.rights != 0 {
-            select.and_where(Expr::not_exists(lacking(needs, now - self.rights_life)));
+        select
+    }
+
+    /// Usable accounts that nobody holds and that are known to have the rights,
+    /// longest unused first.
+    async fn candidates(
+        &self,
+        tx: &Tx,
+        workspace_id: Uuid,
+        needs: &Needs,
+        now: Time,
+        after: Option<(i64, Uuid)>,
+    ) -> Result<Vec<Candidate>, DbErr> {
+        use slot::Column;
+        let mut select = Self::usable(workspace_id, needs, now);
+        select.limit(BATCH);
+        if needs.rights != 0 {
+            let held = Expr::col((chat_right::Entity, chat_right::Column::Rights)).bit_and(needs.rights);
+            let mut holding = self.known_rights(needs.chat_id, now);
+            select.and_where(Expr::exists(holding.and_where(held.eq(needs.rights)).to_owned()));
         }
         if let Some((last_used_at, id)) = after {
             select.and_where(
@@ -160,6 +183,41 @@ impl SqlLeaseStore {
             .into_iter()
             .filter_map(|(id, last_used_at)| Some(Candidate { account: accounts.remove(&id)?, last_used_at }))
             .collect())
+    }
+
+    /// The account that would go before `taken`, if only its rights were known:
+    /// asked for them now, it has its turn the next time.
+    async fn passed_over(&self, tx: &Tx, ask: &Ask, taken: Uuid, now: Time) -> Result<Option<Uuid>, DbErr> {
+        use slot::Column;
+        if ask.needs.rights == 0 {
+            return Ok(None);
+        }
+        let action = i32::from(action_of(ask.needs.purpose));
+        let Some(slot) = slot::Entity::find_by_id((taken, action)).one(&**tx).await? else { return Ok(None) };
+        let mut select = Self::usable(slot.workspace_id, &ask.needs, now);
+        select
+            .limit(1)
+            .and_where(Expr::not_exists(self.known_rights(ask.needs.chat_id, now)))
+            .and_where(Column::AccountId.is_not_in(ask.obstacles.keys().copied()))
+            .and_where(
+                Column::LastUsedAt
+                    .lt(slot.last_used_at)
+                    .or(Column::LastUsedAt.eq(slot.last_used_at).and(Column::AccountId.lt(taken))),
+            );
+        tx.query_one(&select).await?.map(|row| row.try_get("", "account_id")).transpose()
+    }
+
+    /// What Telegram said lately of the rights of the slot's account in a chat.
+    fn known_rights(&self, chat_id: i64, now: Time) -> SelectStatement {
+        use chat_right::Column;
+        let account = Expr::col((slot::Entity, slot::Column::AccountId));
+        Query::select()
+            .expr(Expr::value(1))
+            .from(chat_right::Entity)
+            .and_where(Expr::col((chat_right::Entity, Column::AccountId)).eq(account))
+            .and_where(Column::ChatId.eq(chat_id))
+            .and_where(Column::CheckedAt.gt((now - self.rights_life).millis()))
+            .to_owned()
     }
 
     /// Locks an account, if it is free still. Without `skip` waits for whoever
@@ -239,28 +297,12 @@ impl SqlLeaseStore {
             let over = before.state != i32::from(State::Active) || before.expire_at <= now.millis();
             LEASE_1.check(over, || format!("account {account_id}: lease {} was taken beside {}", row.id, before.id));
         }
+        let unknown_rights = self.passed_over(tx, ask, account_id, now).await?.into_iter().collect();
         use_slots(&**tx, account_id, now).await?;
         let mut lease = super::sql::from_row(row, now);
         lease.budget = found.uses;
         answer.answer(&**tx, &AcquireLeaseResponse { lease: Some(lease.to_wire()) }).await?;
-        let unknown_rights = self.unknown_rights(tx, needs, &[account_id], now).await?;
         Ok(Acquired::Taken { lease: Box::new(lease), unknown_rights, fresh: true })
-    }
-
-    /// Of these accounts, those whose rights in the chat nobody knows.
-    async fn unknown_rights(&self, tx: &Tx, needs: &Needs, accounts: &[Uuid], now: Time) -> Result<Vec<Uuid>, DbErr> {
-        if needs.chat_id == 0 || needs.rights == 0 {
-            return Ok(Vec::new());
-        }
-        use chat_right::Column;
-        let known = chat_right::Entity::find()
-            .filter(Column::ChatId.eq(needs.chat_id))
-            .filter(Column::AccountId.is_in(accounts.iter().copied()))
-            .filter(Column::CheckedAt.gt((now - self.rights_life).millis()))
-            .all(&**tx)
-            .await?;
-        let known: HashSet<Uuid> = known.into_iter().map(|row| row.account_id).collect();
-        Ok(accounts.iter().copied().filter(|id| !known.contains(id)).collect())
     }
 }
 
@@ -272,21 +314,6 @@ fn live(now: Time, account_id: Expr) -> SelectStatement {
         .from(lease::Entity)
         .and_where(Expr::col((lease::Entity, Column::LiveAccountId)).eq(account_id))
         .and_where(Column::ExpireAt.gt(now.millis()))
-        .to_owned()
-}
-
-/// What Telegram said since then: the account of the slot lacks a right in the chat.
-fn lacking(needs: &Needs, since: Time) -> SelectStatement {
-    use chat_right::Column;
-    Query::select()
-        .expr(Expr::value(1))
-        .from(chat_right::Entity)
-        .and_where(
-            Expr::col((chat_right::Entity, Column::AccountId)).eq(Expr::col((slot::Entity, slot::Column::AccountId))),
-        )
-        .and_where(Column::ChatId.eq(needs.chat_id))
-        .and_where(Column::CheckedAt.gt(since.millis()))
-        .and_where(Expr::col((chat_right::Entity, Column::Rights)).bit_and(needs.rights).ne(needs.rights))
         .to_owned()
 }
 

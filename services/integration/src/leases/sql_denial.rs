@@ -9,13 +9,26 @@ use uuid::Uuid;
 
 use super::Unavailable;
 use super::sql::SqlLeaseStore;
-use super::store::{Acquired, Needs};
+use super::store::Ask;
 use crate::availability::{self, Slot, action_of};
 use crate::entity::{account, chat_right, lease, slot};
 use crate::quotas::Next;
 
 /// Accounts looked at together.
 const BATCH: u64 = 500;
+
+/// Why no account could be had.
+#[derive(Debug, Default)]
+pub(super) struct Denial {
+    /// Accounts by reason.
+    pub unavailable: Unavailable,
+    /// Accounts that could be had, but for rights that nobody knows; and when
+    /// each was used last.
+    pub unknown_rights: Vec<(i64, Uuid)>,
+    /// Whether an account could be had by now: it became free since the look, or
+    /// its rights were learnt.
+    pub is_outdated: bool,
+}
 
 impl SqlLeaseStore {
     /// Counts the workspace's accounts by what is in the way. An account that is
@@ -24,11 +37,11 @@ impl SqlLeaseStore {
         &self,
         conn: &impl ConnectionTrait,
         workspace_id: Uuid,
-        needs: &Needs,
-    ) -> Result<Acquired, DbErr> {
+        ask: &Ask,
+    ) -> Result<Denial, DbErr> {
         let now = self.clock.now();
-        let mut unavailable = Unavailable { at: now, ..Unavailable::default() };
-        let mut unknown_rights = Vec::new();
+        let mut denial = Denial::default();
+        denial.unavailable.at = now;
         let mut after = Uuid::nil();
         loop {
             let accounts = account::Entity::find()
@@ -40,20 +53,20 @@ impl SqlLeaseStore {
                 .await?;
             let Some(last) = accounts.last() else { break };
             after = last.id;
-            self.count(conn, now, needs, &accounts, &mut unavailable, &mut unknown_rights).await?;
+            self.count(conn, now, ask, &accounts, &mut denial).await?;
         }
-        Ok(Acquired::Denied { unavailable, unknown_rights })
+        Ok(denial)
     }
 
     async fn count(
         &self,
         conn: &impl ConnectionTrait,
         now: Time,
-        needs: &Needs,
+        ask: &Ask,
         accounts: &[account::Model],
-        unavailable: &mut Unavailable,
-        unknown_rights: &mut Vec<Uuid>,
+        denial: &mut Denial,
     ) -> Result<(), DbErr> {
+        let needs = &ask.needs;
         let action = action_of(needs.purpose);
         let ids = || accounts.iter().map(|account| account.id);
         let chat_id = (needs.chat_id != 0).then_some(needs.chat_id);
@@ -62,35 +75,36 @@ impl SqlLeaseStore {
             .filter(slot::Column::Action.eq(i32::from(action)))
             .all(conn)
             .await?;
-        let slots: HashMap<Uuid, Slot> =
-            slots.iter().map(|row| (row.account_id, Slot::from_row(row.ready_at, row.reason, now))).collect();
+        let slots: HashMap<Uuid, (Slot, i64)> = slots
+            .iter()
+            .map(|row| (row.account_id, (Slot::from_row(row.ready_at, row.reason, now), row.last_used_at)))
+            .collect();
         let leases = lease::Entity::find()
             .filter(lease::Column::LiveAccountId.is_in(ids()))
             .filter(lease::Column::ExpireAt.gt(now.millis()))
             .all(conn)
             .await?;
         let leases: HashMap<Uuid, i64> = leases.into_iter().map(|row| (row.account_id, row.expire_at)).collect();
-        let rights = self.rights(conn, now, needs, ids()).await?;
+        let rights = self.rights(conn, now, ask, ids()).await?;
         let (any_of, none_of): (HashSet<&Uuid>, HashSet<&Uuid>) =
             (needs.any_of.iter().collect(), needs.none_of.iter().collect());
 
         for found in availability::assess(conn, now, action, chat_id, accounts, &self.defaults).await? {
             let id = found.account_id;
             if (!any_of.is_empty() && !any_of.contains(&id)) || none_of.contains(&id) {
-                unavailable.add(Slot { ready: Next::Never, reason: Reason::NotEligible });
+                denial.unavailable.add(Slot { ready: Next::Never, reason: Reason::NotEligible });
                 continue;
             }
             let mut obstacle = found.with_chat();
-            if let Some(rights) = &rights {
-                match rights.get(&id) {
-                    Some(held) if held & needs.rights != needs.rights => {
-                        obstacle = obstacle.later(Slot { ready: Next::Never, reason: Reason::NoRights });
-                    }
-                    Some(_) => {}
-                    // Whom Telegram or the user keeps from working is not asked about either.
-                    None if may_be_asked(obstacle) => unknown_rights.push(id),
-                    None => {}
-                }
+            let lacks = Slot { ready: Next::Never, reason: Reason::NoRights };
+            let mut is_unknown = false;
+            match rights.get(&id) {
+                Some(held) if held & needs.rights != needs.rights => obstacle = obstacle.later(lacks),
+                None if needs.rights != 0 => match ask.obstacles.get(&id) {
+                    Some(met) => obstacle = obstacle.later(*met),
+                    None => is_unknown = true,
+                },
+                Some(_) | None => {}
             }
             if let Some(expire_at) = leases.get(&id) {
                 let until = Next::At(Time::from_millis(*expire_at));
@@ -98,40 +112,43 @@ impl SqlLeaseStore {
             }
             if obstacle == Slot::READY {
                 // Became free since the look, or its slot has yet to catch up.
-                let slot = slots.get(&id).copied().unwrap_or(Slot::READY);
-                let soon = Slot { ready: Next::At(now), reason: Reason::Leased };
-                obstacle = if slot == Slot::READY { soon } else { slot };
+                let (slot, last_used_at) = slots.get(&id).copied().unwrap_or((Slot::READY, 0));
+                obstacle = match slot {
+                    // Who could not be had anyway is not asked about.
+                    Slot::READY if is_unknown => {
+                        denial.unknown_rights.push((last_used_at, id));
+                        Slot { ready: Next::Never, reason: Reason::RightsUnknown }
+                    }
+                    Slot::READY => {
+                        denial.is_outdated = true;
+                        Slot { ready: Next::At(now), reason: Reason::Leased }
+                    }
+                    slot => slot,
+                };
             }
-            unavailable.add(obstacle);
+            denial.unavailable.add(obstacle);
         }
         Ok(())
     }
 
-    /// What Telegram said lately of the accounts' rights; `None` when no rights
-    /// in a chat are asked for.
+    /// What Telegram said lately of the accounts' rights, if any are asked for.
     async fn rights(
         &self,
         conn: &impl ConnectionTrait,
         now: Time,
-        needs: &Needs,
+        ask: &Ask,
         accounts: impl Iterator<Item = Uuid>,
-    ) -> Result<Option<HashMap<Uuid, i32>>, DbErr> {
-        if needs.chat_id == 0 || needs.rights == 0 {
-            return Ok(None);
+    ) -> Result<HashMap<Uuid, i32>, DbErr> {
+        if ask.needs.rights == 0 {
+            return Ok(HashMap::new());
         }
         use chat_right::Column;
         let rows = chat_right::Entity::find()
-            .filter(Column::ChatId.eq(needs.chat_id))
+            .filter(Column::ChatId.eq(ask.needs.chat_id))
             .filter(Column::AccountId.is_in(accounts))
             .filter(Column::CheckedAt.gt((now - self.rights_life).millis()))
             .all(conn)
             .await?;
-        Ok(Some(rows.into_iter().map(|row| (row.account_id, row.rights)).collect()))
+        Ok(rows.into_iter().map(|row| (row.account_id, row.rights)).collect())
     }
-}
-
-/// Whether an account may be asked for its rights: only limits of ours, or
-/// nothing, is in its way.
-fn may_be_asked(obstacle: Slot) -> bool {
-    obstacle.ready != Next::Never && !matches!(obstacle.reason, Reason::FloodWait | Reason::Restricted)
 }

@@ -6,16 +6,19 @@
 //! the id in the transaction of the effect. A store without transactions of ours
 //! keeps the answer in the same script that makes the effect.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use service_kit::Identity;
+use service_kit::address::ChatAddress;
 use tgmesh_proto::lease::v1::{
     AcquireLeaseRequest, Purpose, ReleaseLeaseRequest, RenewLeaseRequest, RevokeLeaseRequest,
 };
 use uuid::Uuid;
 
 use super::{Key, Lease, State, Unavailable};
+use crate::availability::Slot;
 use crate::error::Result;
 use crate::quotas::Scope;
 
@@ -30,6 +33,8 @@ pub struct Ask {
     pub holder: String,
     /// What the holder works on.
     pub work: String,
+    /// What kept accounts from learning their rights in the chat lately.
+    pub obstacles: HashMap<Uuid, Slot>,
 }
 
 /// What decides which accounts will do. Waiters with equal needs are served in
@@ -38,8 +43,10 @@ pub struct Ask {
 pub struct Needs {
     /// What the account is wanted for.
     pub purpose: Purpose,
-    /// The chat it is wanted for; 0 for none.
+    /// The chat it is wanted for; 0 for none, or one whose id nobody knows.
     pub chat_id: i64,
+    /// The chat in which rights are needed.
+    pub chat: Option<ChatAddress>,
     /// Rights needed there: bit n is set for the right with number n.
     pub rights: i32,
     /// Only these accounts; empty for any.
@@ -55,7 +62,7 @@ pub enum Acquired {
     Taken {
         /// The lease, with its budget.
         lease: Box<Lease>,
-        /// Accounts whose rights in the chat nobody knows, or not any more.
+        /// Accounts whose turn it was, but for rights that nobody knows.
         unknown_rights: Vec<Uuid>,
         /// Whether it was taken now, and not by an earlier call with this id.
         fresh: bool,
@@ -64,7 +71,8 @@ pub enum Acquired {
     Denied {
         /// Why.
         unavailable: Unavailable,
-        /// Accounts whose rights in the chat nobody knows, or not any more.
+        /// Accounts that could be had, but for rights that nobody knows, or not
+        /// any more; longest unused first.
         unknown_rights: Vec<Uuid>,
     },
 }
@@ -93,7 +101,8 @@ pub struct Changes {
 #[async_trait]
 pub trait LeaseStore: std::fmt::Debug + Send + Sync + 'static {
     /// Selects the longest unused of the accounts that will do, and takes it, in
-    /// one atomic step. Never waits for an account to become free.
+    /// one atomic step. One whose rights in the chat are not known is never taken
+    /// for a lease that needs some. Never waits for an account to become free.
     async fn acquire(&self, who: &Identity, request: &AcquireLeaseRequest, ask: &Ask) -> Result<Acquired>;
 
     /// Ends a lease that could not be handed to its caller, and forgets the call:

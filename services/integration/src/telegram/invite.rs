@@ -275,7 +275,7 @@ pub(super) async fn find_user(caller: &Caller<'_>, address: Option<&pb::UserAddr
                 Some(Resolved::User(user)) => {
                     Ok(user.access_hash.map(|access_hash| UserPeer { id: user.id, access_hash }))
                 }
-                Some(Resolved::Chat(..)) | None => Ok(None),
+                Some(Resolved::Chat(..) | Resolved::Hidden) | None => Ok(None),
             }
         }
         Some(Address::Phone(phone)) => {

@@ -53,6 +53,9 @@ pub async fn resolve_peer(
                 Peer::Person(people::person(&core.sealer, caller.account_id, &user, false))
             }
             Some(peers::Resolved::Chat(peer, seen)) => Peer::Chat(chats::show(peer, &seen)),
+            Some(peers::Resolved::Hidden) => {
+                return Err(Error::plain(ErrorReason::PeerNotFound, "the account cannot see the chat of this name"));
+            }
             None => return Err(Error::plain(ErrorReason::PeerNotFound, "telegram knows no such name")),
         },
         other => Peer::Chat(caller.full_chat(&other.to_string()).await?.chat),

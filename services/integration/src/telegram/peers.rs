@@ -67,6 +67,8 @@ pub enum Resolved {
     User(Box<types::User>),
     /// A chat.
     Chat(ChatPeer, Box<enums::Chat>),
+    /// A chat that Telegram lets others see: the account was removed from it.
+    Hidden,
 }
 
 impl Caller<'_> {
@@ -87,6 +89,7 @@ impl Caller<'_> {
                 match self.resolve(&name).await? {
                     Some(Resolved::Chat(peer, _)) => Ok(peer),
                     Some(Resolved::User(_)) => Err(not_found("it is a user, not a chat")),
+                    Some(Resolved::Hidden) => Err(not_found("the account cannot see it")),
                     None => Err(not_found("telegram knows no such name")),
                 }
             }
@@ -150,10 +153,13 @@ impl Caller<'_> {
                 enums::User::User(user) if user.id == peer.user_id => Some(Resolved::User(Box::new(user))),
                 _ => None,
             }),
-            enums::Peer::Channel(_) | enums::Peer::Chat(_) => found
-                .chats
-                .into_iter()
-                .find_map(|chat| chat_peer(&chat).map(|peer| Resolved::Chat(peer, Box::new(chat)))),
+            enums::Peer::Channel(_) | enums::Peer::Chat(_) => {
+                let seen = found
+                    .chats
+                    .into_iter()
+                    .find_map(|chat| chat_peer(&chat).map(|peer| Resolved::Chat(peer, Box::new(chat))));
+                Some(seen.unwrap_or(Resolved::Hidden))
+            }
         })
     }
 
@@ -217,6 +223,8 @@ impl Caller<'_> {
         if rows.is_empty() {
             return Ok(());
         }
+        // In one order for all: two look-ups that keep the same people must not wait for each other.
+        rows.sort_unstable();
         let rows = rows.into_iter().map(|(peer_id, access_hash, username)| peer::ActiveModel {
             account_id: Set(self.account_id),
             peer_id: Set(peer_id),

@@ -11,6 +11,7 @@ use service_kit::address::ChatAddress;
 use tgmesh_proto::ErrorReason;
 use tgmesh_proto::integration::v1::AccountKind;
 use tgmesh_proto::integration::v1::account::State;
+use tgmesh_proto::lease::v1::unavailability::Reason;
 use tgmesh_proto::lease::v1::{ChatRight, Purpose};
 use tgmesh_proto::quota::v1::Action;
 use tgmesh_proto::telegram::v1 as pb;
@@ -18,13 +19,14 @@ use tgmesh_proto::telegram::v1::account_readiness::{Problem, Right};
 use uuid::Uuid;
 
 use super::caller::{About, Caller};
-use super::peers::ChatPeer;
+use super::peers::{ChatPeer, Resolved};
 use crate::accounts::store::{self, AccountRow};
 use crate::accounts::{state, wire};
+use crate::availability::Slot;
 use crate::core::Core;
 use crate::entity::{account, chat_right, restriction};
 use crate::error::{Error, Result};
-use crate::quotas::Scope;
+use crate::quotas::{Next, Scope};
 
 /// Accounts asked at once.
 const AT_ONCE: usize = 8;
@@ -234,30 +236,67 @@ async fn remembered(core: &Core, account: Uuid, chat_id: i64) -> Result<Option<F
     Ok(found.filter(|found| core.now().since(found.checked_at) < core.settings.rights_life))
 }
 
-/// Asks Telegram what an account may do in a chat, and keeps the answer. That
-/// it cannot see the chat is an answer too.
+/// What a check of an account's rights in a chat came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Checked {
+    /// Telegram's answer is kept under this id of the chat.
+    Kept(i64),
+    /// The account does not see the chat, whose id nobody knows.
+    Unseen,
+    /// The name stands for no chat.
+    Nobody,
+}
+
+/// Asks Telegram what an account may do in a chat, whose id may be known, and
+/// keeps the answer. That it cannot see the chat is an answer too.
 ///
 /// # Errors
 /// When Telegram cannot be asked.
-pub async fn refresh(core: &Core, account: &account::Model, chat: &str) -> Result<()> {
+pub async fn refresh(
+    core: &Core,
+    account: &account::Model,
+    chat: &ChatAddress,
+    chat_id: Option<i64>,
+) -> Result<Checked> {
     let caller = Caller::own(core, account);
-    let link = service_kit::address::parse_chat(chat).map_err(|error| Error::field("chat", error.to_string()))?;
-    match caller.chat(chat).await {
-        Ok(peer) => ask(&caller, peer).await.map(|_| ()),
-        Err(error) if error.reason() == ErrorReason::ChatNotFound => {
-            if let ChatAddress::Id(chat_id) = link.chat {
-                let found = Found {
-                    chat_id,
-                    rights: Vec::new(),
-                    problem: Problem::ChatNotVisible,
-                    detail: String::new(),
-                    checked_at: core.now(),
-                };
-                keep(core, account.id, &found).await?;
-            }
-            Ok(())
-        }
+    let peer = match chat {
+        ChatAddress::Username(name) if chat_id.is_none() => match caller.resolve(name).await? {
+            Some(Resolved::Chat(peer, _)) => Ok(peer),
+            Some(Resolved::Hidden) => return Ok(Checked::Unseen),
+            Some(Resolved::User(_)) | None => return Ok(Checked::Nobody),
+        },
+        chat => caller.chat(&chat.to_string()).await,
+    };
+    let asked = match peer {
+        Ok(peer) => ask(&caller, peer).await,
         Err(error) => Err(error),
+    };
+    match (asked, chat_id) {
+        (Ok(found), _) => Ok(Checked::Kept(found.chat_id)),
+        (Err(error), _) if !matches!(error.reason(), ErrorReason::ChatNotFound | ErrorReason::ChatUnavailable) => {
+            Err(error)
+        }
+        (Err(error), Some(chat_id)) => {
+            let detail = error.telegram_error().unwrap_or_default().to_owned();
+            let (rights, problem) = (Vec::new(), Problem::ChatNotVisible);
+            keep(core, account.id, &Found { chat_id, rights, problem, detail, checked_at: core.now() }).await?;
+            Ok(Checked::Kept(chat_id))
+        }
+        (Err(_), None) => Ok(Checked::Unseen),
+    }
+}
+
+/// What kept an account from being asked, for those who wait for its rights;
+/// `retry` is when it is asked again.
+pub fn kept_from(error: &Error, now: Time, retry: Time) -> Slot {
+    let Obstacle { problem, until, .. } = failure(error, now);
+    let ready = until.map_or(Next::Never, Next::At);
+    match problem {
+        Problem::Restricted if error.reason() == ErrorReason::FloodWait => Slot { ready, reason: Reason::FloodWait },
+        Problem::Restricted => Slot { ready, reason: Reason::Restricted },
+        Problem::Limit => Slot { ready, reason: Reason::DailyLimit },
+        Problem::ChatNotVisible | Problem::NoRights => Slot { ready: Next::Never, reason: Reason::NoRights },
+        _ => Slot { ready: Next::At(retry), reason: Reason::Offline },
     }
 }
 

@@ -1,5 +1,6 @@
 //! A world to test in: a database of its own, a clock that stands still.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use anyhow::Context as _;
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use sea_orm::{ActiveModelTrait as _, ActiveValue::Set, EntityTrait, IntoActiveModel as _};
+use service_kit::address::ChatAddress;
 use service_kit::clock::{ManualClock, new_id};
 use service_kit::db::Db;
 use service_kit::identity::Service;
@@ -18,7 +20,7 @@ use service_kit::{Identity, SharedClock, Time};
 use tgmesh_integration::entity::{account, chat_right, restriction};
 use tgmesh_integration::error::{Error, Result};
 use tgmesh_integration::leases::{
-    Acquired, Chats, Lease, LeaseConfig, LeaseManager, LeaseParts, LeaseStore, SqlLeaseStore, Unavailable, Wake,
+    Acquired, Chats, Lease, LeaseConfig, LeaseManager, LeaseParts, LeaseStore, Looked, SqlLeaseStore, Unavailable, Wake,
 };
 use tgmesh_integration::quotas::{Ask, Limits, QuotaParts, Quotas, Reservation, Settlement};
 use tgmesh_migrations::Schema;
@@ -50,20 +52,35 @@ pub struct World {
     _database: TestDatabase,
 }
 
-/// Notes whose rights it was asked to check.
+/// Notes whose rights it was asked to check, and knows what it was told.
 #[derive(Debug, Default)]
 pub struct AskedChats {
+    /// Each once, in the order in which they were asked for.
     pub asked: Mutex<Vec<Uuid>>,
+    pub names: Mutex<HashMap<String, i64>>,
+    pub looked: Mutex<Looked>,
 }
 
 #[async_trait::async_trait]
 impl Chats for AskedChats {
-    async fn chat_id(&self, _workspace_id: Uuid, chat: &str) -> Result<Option<i64>> {
-        Ok(chat.parse().ok())
+    async fn chat_id(&self, _workspace_id: Uuid, chat: &ChatAddress) -> Result<Option<i64>> {
+        Ok(match chat {
+            ChatAddress::Id(id) => Some(*id),
+            chat => self.names.lock().unwrap().get(&chat.to_string()).copied(),
+        })
     }
 
-    fn check_rights(&self, _workspace_id: Uuid, _chat_id: i64, _chat: &str, accounts: &[Uuid]) {
-        self.asked.lock().unwrap().extend(accounts);
+    fn looked(&self, _workspace_id: Uuid, _chat: &ChatAddress) -> Looked {
+        self.looked.lock().unwrap().clone()
+    }
+
+    fn check_rights(&self, _workspace_id: Uuid, _chat: &ChatAddress, _chat_id: Option<i64>, accounts: &[Uuid]) {
+        let mut asked = self.asked.lock().unwrap();
+        for account in accounts {
+            if !asked.contains(account) {
+                asked.push(*account);
+            }
+        }
     }
 }
 
@@ -209,7 +226,9 @@ impl World {
             detail: Set(String::new()),
             checked_at: Set(self.now().millis()),
         };
+        chat_right::Entity::delete_by_id((id, CHAT)).exec(self.db.conn()).await?;
         chat_right::Entity::insert(row).exec_without_returning(self.db.conn()).await?;
+        self.leases.poke(self.who.workspace_id);
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 //! Leases.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use sea_orm::ActiveValue::Set;
@@ -22,8 +22,10 @@ use uuid::Uuid;
 use crate::kit::{CHAT, World, id, key, member, operator, reason, secs, taken, wish};
 
 fn ask() -> Ask {
-    let needs = Needs { purpose: Purpose::Invite, chat_id: 0, rights: 0, any_of: Vec::new(), none_of: Vec::new() };
-    Ask { needs, ttl: Duration::from_secs(30), holder: "test".to_owned(), work: String::new() }
+    let (any_of, none_of) = (Vec::new(), Vec::new());
+    let needs = Needs { purpose: Purpose::Invite, chat_id: 0, chat: None, rights: 0, any_of, none_of };
+    let (ttl, obstacles) = (Duration::from_secs(30), HashMap::new());
+    Ask { needs, ttl, holder: "test".to_owned(), work: String::new(), obstacles }
 }
 
 pub async fn at_most_one_holder_under_contention(world: World) -> anyhow::Result<()> {
@@ -319,30 +321,6 @@ pub async fn accounts_can_be_chosen_and_excluded(world: World) -> anyhow::Result
     assert_eq!(world.acquire(request(&[], &accounts[..1])).await?.account_id, accounts[1]);
     let denied = world.denied(request(&accounts[1..], &[])).await?;
     assert_eq!((denied.count(Reason::Leased), denied.count(Reason::NotEligible)), (2, 1));
-    Ok(())
-}
-
-pub async fn known_rights_decide_and_unknown_ones_are_asked_for(world: World) -> anyhow::Result<()> {
-    let accounts = world.accounts(3).await?;
-    world.rights(accounts[0], 1 << i32::from(ChatRight::Write)).await?;
-    world.rights(accounts[1], 0b1110).await?;
-    let request = || AcquireLeaseRequest {
-        chat: CHAT.to_string(),
-        rights: vec![ChatRight::Invite.into()],
-        ..wish(Purpose::Invite)
-    };
-    let first = world.acquire(request()).await?;
-    assert_eq!((first.account_id, first.chat_id), (accounts[1], CHAT));
-    assert!(world.chats.asked.lock().unwrap().is_empty(), "its rights are known");
-    assert_eq!(world.acquire(request()).await?.account_id, accounts[2], "unknown rights do not exclude");
-    assert_eq!(*world.chats.asked.lock().unwrap(), [accounts[2]]);
-    assert_eq!(world.denied(request()).await?.count(Reason::NoRights), 1);
-    // What Telegram said is believed for ten minutes.
-    world.pass(Duration::from_secs(601));
-    let any = AcquireLeaseRequest { any_of_account_ids: vec![accounts[0].to_string()], ..request() };
-    assert_eq!(world.acquire(any).await?.account_id, accounts[0]);
-    let no_chat = AcquireLeaseRequest { chat: String::new(), ..request() };
-    assert_eq!(reason(world.acquire(no_chat).await), Some(ErrorReason::FieldInvalid));
     Ok(())
 }
 

@@ -9,6 +9,7 @@ mod leases;
 mod limits;
 mod quotas;
 mod requests;
+mod rights;
 mod waiters;
 
 /// Makes each test run on each store.
@@ -45,7 +46,6 @@ suite! {
         a_lease_is_known_after_a_restart,
         denials_count_accounts_by_reason,
         accounts_can_be_chosen_and_excluded,
-        known_rights_decide_and_unknown_ones_are_asked_for,
         whom_telegram_or_the_user_stops_is_not_asked_about,
         the_budget_comes_with_the_lease,
         changes_are_seen_once,
@@ -62,6 +62,15 @@ suite! {
         waiting_twins_get_one_lease,
         a_changed_limit_wakes_a_waiter,
         shutdown_answers_waiters,
+    }
+    rights {
+        known_rights_decide_and_unknown_ones_are_asked_for,
+        who_is_passed_over_is_asked_for_the_next_time,
+        a_refusal_waits_for_the_answers,
+        answers_that_do_not_come_are_told,
+        what_kept_an_account_from_answering_is_told,
+        a_chat_that_nobody_knows_is_looked_for_first,
+        a_name_that_stands_for_no_chat_is_told,
     }
     quotas {
         no_overshoot_under_contention,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tgmesh_proto::ErrorReason;
 use tgmesh_proto::parsing::v1::waiting;
-use tgmesh_proto::shortage::{self, SHORTAGE};
+use tgmesh_proto::shortage::{self, RIGHTS_UNKNOWN, SHORTAGE};
 use tonic::{Code, Status};
 
 /// Failures that look like ours, in a row without a batch between them, after
@@ -138,8 +138,9 @@ fn no_account(failure: &tgmesh_proto::status::Failure, strikes: i32) -> Verdict 
     let counted = SHORTAGE.iter().map(|(key, _)| *key).filter(|key| shortage::accounts(&failure.metadata, key) > 0);
     let counted: Vec<&str> = counted.collect();
     let only = |reason: &str| counted == [reason];
-    // Rights are asked for in the background, so the first answers may be old.
-    if only("no_rights") && strikes >= MOST_BLIND {
+    // What the others may do is asked for in the background.
+    let all_asked = shortage::accounts(&failure.metadata, RIGHTS_UNKNOWN.0) == 0;
+    if only("no_rights") && all_asked && strikes >= MOST_BLIND {
         return Verdict::Fail {
             reason: ErrorReason::ChatNotVisible.as_reason(),
             detail: "no account of the workspace can see the chat".to_owned(),
@@ -260,17 +261,20 @@ mod tests {
 
     #[test]
     fn a_chat_that_no_account_can_read_is_not_visible() {
-        let none = |others: u32| {
+        let none_of = |others: u32, key| {
             tgmesh_proto::status::status(ErrorReason::NoAccountAvailable, "x")
                 .with("no_rights", 2)
-                .with("leased", others)
+                .with(key, others)
                 .with("earliest_time", "2026-01-01T00:00:00Z")
                 .build()
         };
+        let none = |others| none_of(others, "leased");
         assert!(matches!(verdict(&none(0), MOST_BLIND - 1), Verdict::Wait { .. }));
         let Verdict::Fail { reason, .. } = verdict(&none(0), MOST_BLIND) else { panic!("it fails") };
         assert_eq!(reason, "CHAT_NOT_VISIBLE");
         assert!(matches!(verdict(&none(1), 100), Verdict::Wait { .. }), "one that is leased may see it");
+        let unknown = none_of(1, "rights_unknown");
+        assert!(matches!(verdict(&unknown, 100), Verdict::Wait { .. }), "one that is being asked may see it");
     }
 
     #[test]
