@@ -157,6 +157,27 @@ async fn a_call_that_had_no_effect_is_made_anew_under_its_id() -> anyhow::Result
 }
 
 #[tokio::test]
+async fn a_call_that_is_made_again_for_a_fault_of_telegram_counts_each_time() -> anyhow::Result<()> {
+    let world = World::start().await?;
+    let rows = Rows::of(&world).await?;
+    let (_, lease) = leased(&world, 61, Purpose::Invite).await?;
+    for method in ["contacts.resolveUsername", "channels.inviteToChannel"] {
+        world.handle().inject_fault(Fault { times: Some(2), ..refusal(method, "RPC_CALL_FAIL") });
+    }
+    let answer = client(&world).invite_to_chat(invite(&world, &lease, "target_willing")).await?.into_inner();
+    assert_eq!(answer.outcome(), Outcome::Invited);
+    for method in ["contacts.resolveUsername", "channels.inviteToChannel"] {
+        let made = i64::try_from(calls(&world, method))?;
+        assert!(made >= 3, "{method}: {made}");
+        assert_eq!(rows.count(&format!("usage_entries WHERE method = '{method}' AND state = 2")).await?, made);
+    }
+    let failed = "usage_entries WHERE telegram_error = 'RPC_CALL_FAIL' AND success = FALSE";
+    assert_eq!(rows.count(failed).await?, 4);
+    world.stop().await?;
+    Ok(())
+}
+
+#[tokio::test]
 async fn nobody_calls_inside_a_wait_that_telegram_demanded() -> anyhow::Result<()> {
     let world = World::start().await?;
     // A look-up, an invite, and reading; the account is still held.

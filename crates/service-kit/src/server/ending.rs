@@ -1,5 +1,7 @@
 //! Ends answers: a call keeps its place until its answer has gone out, and a
-//! stream ends with the caller's token and with the process.
+//! stream of answers ends with the caller's token and with the process. One of
+//! requests does not: its call's deadline bounds it, and an upload cannot be
+//! taken up again where it ended.
 //!
 //! A reader that does not read is not asked: its stream's source is dropped at
 //! once, with all that it holds, and the reason waits for the reader.

@@ -220,6 +220,15 @@ impl Quotas {
         self.store.settle(tx, reservation, settlement).await
     }
 
+    /// Counts a request that is made once more under its reservation, because
+    /// Telegram answered with a fault of its own.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn count_again(&self, reservation: &Reservation, telegram_error: &str) -> Result<()> {
+        self.store.count_again(reservation, telegram_error).await
+    }
+
     /// Notes what became of an action whose outcome was unknown.
     ///
     /// # Errors

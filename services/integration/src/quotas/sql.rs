@@ -7,7 +7,10 @@ use async_trait::async_trait;
 use rand::RngExt as _;
 use rand::rngs::StdRng;
 use sea_orm::sea_query::{Expr, ExprTrait as _, OnConflict};
-use sea_orm::{ActiveValue::Set, ColumnTrait as _, ConnectionTrait, DbErr, EntityTrait, QueryFilter};
+use sea_orm::{
+    ActiveModelTrait as _, ActiveValue::Set, ColumnTrait as _, ConnectionTrait, DbErr, EntityTrait,
+    IntoActiveModel as _, QueryFilter,
+};
 use service_kit::Time;
 use service_kit::clock::{SharedClock, new_id};
 use service_kit::db::{Db, Tx};
@@ -203,14 +206,38 @@ impl SqlQuotaStore {
         if let Some((before, after)) = reservation.pace {
             restore_pace(&**tx, reservation, before, after).await?;
         }
-        if let Some(account) = account {
-            let subject = subject(&account);
-            let limits = ledger::effective(&**tx, &self.defaults, &[subject]).await?;
-            if let Some(limits) = limits.get(&account.id) {
-                self.refresh(tx, now, &account, reservation.action, limits).await?;
-            }
+        match account {
+            Some(account) => self.refresh_of(tx, now, &account, reservation.action).await,
+            None => Ok(()),
         }
-        Ok(())
+    }
+
+    async fn count_again_in(&self, tx: &Tx, reservation: &Reservation, telegram_error: &str) -> Result<(), DbErr> {
+        let account = availability::lock(&**tx, reservation.account_id).await?;
+        let now = self.clock.now();
+        let Some(entry) = usage_entry::Entity::find_by_id(reservation.id).one(&**tx).await? else { return Ok(()) };
+        let again = usage_entry::Model {
+            id: new_id(&*self.clock),
+            state: i32::from(State::Counted),
+            success: false,
+            telegram_error: telegram_error.to_owned(),
+            settled_at: Some(now.millis()),
+            ..entry
+        };
+        usage_entry::Entity::insert(again.into_active_model().reset_all()).exec_without_returning(&**tx).await?;
+        match account {
+            Some(account) => self.refresh_of(tx, now, &account, reservation.action).await,
+            None => Ok(()),
+        }
+    }
+
+    /// [`Self::refresh`] by the limits in force.
+    async fn refresh_of(&self, tx: &Tx, now: Time, account: &account::Model, action: Action) -> Result<(), DbErr> {
+        let limits = ledger::effective(&**tx, &self.defaults, &[subject(account)]).await?;
+        match limits.get(&account.id) {
+            Some(limits) => self.refresh(tx, now, account, action, limits).await,
+            None => Ok(()),
+        }
     }
 }
 
@@ -232,6 +259,12 @@ impl QuotaStore for SqlQuotaStore {
 
     async fn settle(&self, tx: &Tx, reservation: &Reservation, settlement: &Settlement) -> Result<()> {
         self.settle_in(tx, reservation, settlement).await.map_err(|error| self.failed(&error))
+    }
+
+    async fn count_again(&self, reservation: &Reservation, telegram_error: &str) -> Result<()> {
+        let tx = self.db.begin().await.map_err(|error| self.failed(&error))?;
+        self.count_again_in(&tx, reservation, telegram_error).await.map_err(|error| self.failed(&error))?;
+        tx.commit().await.map_err(|error| self.failed(&error))
     }
 
     async fn reconciled(&self, tx: &Tx, entry_id: Uuid, success: bool) -> Result<()> {

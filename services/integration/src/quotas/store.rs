@@ -86,6 +86,11 @@ pub trait QuotaStore: std::fmt::Debug + Send + Sync + 'static {
     /// nothing, except that a late answer replaces an unknown outcome.
     async fn settle(&self, tx: &Tx, reservation: &Reservation, settlement: &Settlement) -> Result<()>;
 
+    /// Counts a request that Telegram answered with a fault of its own and that
+    /// is made once more under the same reservation: an entry of its own. Limits
+    /// are not asked, the pace neither: the answer is worth less than the wait.
+    async fn count_again(&self, reservation: &Reservation, telegram_error: &str) -> Result<()>;
+
     /// Notes what became of an action whose outcome was unknown.
     async fn reconciled(&self, tx: &Tx, entry_id: Uuid, success: bool) -> Result<()>;
 

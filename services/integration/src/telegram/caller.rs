@@ -177,12 +177,14 @@ impl Caller<'_> {
     /// As [`Failure`] tells.
     pub async fn send<R: RemoteCall>(&self, about: About, request: &R) -> Result<R::Return, Failure> {
         self.permit(about.class).await.map_err(Failure::NotSent)?;
-        self.hand_over(about, request).await
+        self.hand_over(about, request, None).await
     }
 
-    /// Makes a request that was reserved just now. Under a lease the reservation
-    /// has asked what [`Self::send`] asks; whatever ended the account's use since
-    /// has ended the lease too, and the hand-over looks at that.
+    /// Makes a request that was reserved just now, each time it is made a use of
+    /// its own. Under a lease the reservation has asked what [`Self::send`] asks;
+    /// what ends the account's use altogether ends the lease too, and the
+    /// hand-over looks at that. The trap: a restriction met by another request in
+    /// the very moment between the two is not seen, as with any check before.
     ///
     /// # Errors
     /// As [`Failure`] tells.
@@ -193,13 +195,18 @@ impl Caller<'_> {
         request: &R,
     ) -> Result<R::Return, Failure> {
         debug_assert_eq!((reserved.account_id, reserved.action), (self.account_id, about.class));
-        match self.lease() {
-            Some(_) => self.hand_over(about, request).await,
-            None => self.send(about, request).await,
+        if self.lease().is_none() {
+            self.permit(about.class).await.map_err(Failure::NotSent)?;
         }
+        self.hand_over(about, request, Some(reserved)).await
     }
 
-    async fn hand_over<R: RemoteCall>(&self, about: About, request: &R) -> Result<R::Return, Failure> {
+    async fn hand_over<R: RemoteCall>(
+        &self,
+        about: About,
+        request: &R,
+        reserved: Option<&Reservation>,
+    ) -> Result<R::Return, Failure> {
         let begun = self.core.now();
         let mut pause = PAUSE;
         for tried in 1.. {
@@ -214,7 +221,13 @@ impl Caller<'_> {
                     let what = format!("{} failed {TRIES} times with {name}", about.method);
                     return Err(Failure::Error(unreachable(&what).with("telegram_error", name)));
                 }
-                Ok(Read::TryAgain(_)) => self.core.clock.sleep(pause).await,
+                Ok(Read::TryAgain(name)) => {
+                    // It reached Telegram, and so will the next one.
+                    if let Some(reserved) = reserved {
+                        self.core.quotas.count_again(reserved, &name).await?;
+                    }
+                    self.core.clock.sleep(pause).await;
+                }
                 Err(error) if about.acting => return Err(Failure::Error(not_written(&error))),
                 Err(error) => return Err(Failure::Error(error)),
             }

@@ -201,15 +201,16 @@ pub async fn contacted(conn: &impl ConnectionTrait, mut people: Vec<(Uuid, Strin
     if people.is_empty() {
         return Ok(());
     }
-    // Two who write the same keys in different orders wait for each other for ever.
     people.sort_unstable();
     people.dedup();
     let mut values = Vec::new();
     let people = rows(&mut values, people.into_iter().map(|(campaign_id, key)| [campaign_id.into(), key.into()]));
+    // In the order of the table's key: two who write the same keys in different orders wait for each other for ever.
     let text = format!(
         "INSERT INTO contacted (workspace_id, chat_id, person_key, campaign_id) \
          SELECT c.workspace_id, c.chat_id, people.column2, c.id FROM campaigns c \
          JOIN (VALUES {people}) AS people ON c.id = people.column1 WHERE TRUE \
+         ORDER BY c.workspace_id, c.chat_id, people.column2 \
          ON CONFLICT (workspace_id, chat_id, person_key) DO NOTHING"
     );
     execute(conn, text, values).await?;
@@ -228,7 +229,9 @@ pub async fn contacted_in(
     keys: &[String],
 ) -> Result<(), DbErr> {
     let mut values = Vec::new();
-    let people = keys.iter().map(|key| [workspace_id.into(), chat_id.into(), key.as_str().into(), by.into()]);
+    let mut keys: Vec<&String> = keys.iter().collect();
+    keys.sort_unstable();
+    let people = keys.into_iter().map(|key| [workspace_id.into(), chat_id.into(), key.as_str().into(), by.into()]);
     let people = rows(&mut values, people);
     let text = format!(
         "INSERT INTO contacted (workspace_id, chat_id, person_key, campaign_id) VALUES {people} \

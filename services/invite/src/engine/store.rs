@@ -448,10 +448,11 @@ pub async fn settle_unaddressable(app: &App, campaign_id: Uuid, accounts: &[Uuid
     for row in found {
         let tx = app.db.begin().await?;
         let text = format!(
-            "UPDATE targets SET state = {DONE}, outcome = {}, done_at = $2 WHERE id = $1 AND state = {WAITS}",
+            "UPDATE targets SET state = {DONE}, outcome = {}, done_at = $2 WHERE id = $1 AND state = {WAITS} \
+             AND EXISTS (SELECT 1 FROM campaigns WHERE id = $3 AND state = {RUNNING})",
             Outcome::NotAddressable as i32
         );
-        let values: [Value; 2] = [row.id.into(), app.now().into()];
+        let values: [Value; 3] = [row.id.into(), app.now().into(), campaign_id.into()];
         if execute(&*tx, text, values).await? > 0 {
             ended(app, &*tx, campaign_id, &[(Outcome::NotAddressable as i32, 1)].into()).await?;
             tx.commit().await?;
