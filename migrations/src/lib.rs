@@ -8,7 +8,10 @@ pub mod integration;
 pub mod invite;
 pub mod parsing;
 
-use sea_orm::{ConnectionTrait as _, DatabaseConnection, DbBackend, DbErr, TransactionTrait as _};
+use sea_orm::{
+    ConnectionTrait as _, DatabaseConnection, DbBackend, DbErr, SqliteTransactionMode, TransactionOptions,
+    TransactionTrait as _,
+};
 use sea_orm_migration::{MigrationStatus, MigratorTrait};
 
 /// Key of the lock under which one process migrates a database at a time.
@@ -41,7 +44,7 @@ pub enum SchemaError {
     Db(#[from] DbErr),
 }
 
-/// Brings a schema up to date. Safe to run in several processes at once.
+/// Brings a schema up to date, or leaves it as it was, however this ends. Safe to run in several processes at once.
 ///
 /// # Errors
 /// When the database fails.
@@ -67,20 +70,25 @@ pub async fn check(db: &DatabaseConnection, schema: Schema) -> Result<(), Schema
     if missing == 0 { Ok(()) } else { Err(SchemaError::Old { schema, missing }) }
 }
 
+/// In one transaction for all that is missing: the migrator by itself opens one only on PostgreSQL, and what a killed
+/// process left of a migration on SQLite would make every later start fail.
 async fn up<M: MigratorTrait>(db: &DatabaseConnection) -> Result<(), DbErr> {
-    if db.get_database_backend() != DbBackend::Postgres {
-        // SQLite locks the file for each migration; two processes that race see
-        // the second fail on a table that exists, and the embedded profile has one.
-        return M::up(db, None).await;
+    let sqlite = db.get_database_backend() == DbBackend::Sqlite;
+    let options = TransactionOptions {
+        // Locks the file from the beginning, so that of two processes one waits.
+        sqlite_transaction_mode: sqlite.then_some(SqliteTransactionMode::Immediate),
+        ..Default::default()
+    };
+    let tx = db.begin_with_options(options).await?;
+    if !sqlite {
+        tx.execute_unprepared(&format!("SELECT pg_advisory_xact_lock({ADVISORY_LOCK})")).await?;
     }
-    // Held by the transaction's connection while the migrations run on others.
-    let lock = db.begin().await?;
-    lock.execute_unprepared(&format!("SELECT pg_advisory_xact_lock({ADVISORY_LOCK})")).await?;
-    M::up(db, None).await?;
-    lock.commit().await
+    M::up(&tx, None).await?;
+    tx.commit().await
 }
 
+/// Reads alone: the table of migrations may be being made in a transaction that is not over.
 async fn pending<M: MigratorTrait>(db: &DatabaseConnection) -> Result<usize, DbErr> {
-    let statuses = M::get_migration_with_status(db).await?;
+    let statuses = M::get_migration_with_status_read_only(db).await?;
     Ok(statuses.iter().filter(|migration| migration.status() == MigrationStatus::Pending).count())
 }

@@ -27,8 +27,7 @@ pub(crate) async fn migrate(context: &Context, args: MigrateArgs) -> Done {
         else {
             continue;
         };
-        // One connection takes the lock, another migrates under it.
-        let db = Db::connect(&config.database_url(name, database), 2).await.map_err(|error| {
+        let db = Db::connect(&config.database_url(name, database), 1).await.map_err(|error| {
             Failure::unavailable(format!("the database of the {name} service cannot be reached: {error}"))
         })?;
         tgmesh_migrations::migrate(db.conn(), schema).await.map_err(|error| {
