@@ -2,17 +2,18 @@
 
 use anyhow::Context as _;
 use sea_orm::{ConnectionTrait as _, Database, DatabaseConnection, Statement};
-use telegram_emulator::{Fault, FaultFilter, FaultKind, RpcError};
+use telegram_emulator::{Call, CallFilter, Fault, FaultFilter, FaultKind, Release, RpcError, Standing};
 use tgmesh_proto::ErrorReason;
 use tgmesh_proto::integration::v1 as integration;
+use tgmesh_proto::invite::v1 as campaigns;
 use tgmesh_proto::lease::v1::{Lease, Purpose};
 use tgmesh_proto::telegram::v1 as pb;
 use tgmesh_proto::telegram::v1::reconcile_invite_response::Finding;
 use tgmesh_proto::telegram::v1::user_address::Address;
 use tgmesh_proto::telegram::v1::{Outcome, send_message_request};
 
-use crate::common::World;
 use crate::common::play::{CHAT, key};
+use crate::common::{UNLIMITED, World};
 use crate::{calls, client, fault, invite, leased, named, reason, refusal};
 
 /// The service's database.
@@ -261,6 +262,92 @@ async fn a_freeze_ends_when_telegram_says_so_or_the_user_logs_in_again() -> anyh
     let login = world.start_login(world.owner, 61).await?;
     let login = world.enter_code(world.owner, 61, &login.id).await?;
     assert_eq!(login.account.context("no account")?.restrictions.len(), 0);
+    world.stop().await?;
+    Ok(())
+}
+
+/// Invites are looked after, every one of them.
+const LOOKED_AFTER: &str = "[integration.rules]\ncheck_one_invite_in = 1\n";
+const INVITE: &str = "channels.inviteToChannel";
+const LOOK: &str = "channels.getParticipant";
+
+/// The next invite is answered as done, and its user is not in the chat by then.
+async fn invited_in_vain(world: &World, user: i64) -> anyhow::Result<()> {
+    world.handle().wait_until(|handle| !handle.holds().is_empty()).await;
+    for hold in world.handle().holds() {
+        assert_eq!(hold.subject.users, [user]);
+        world.handle().set_standing(601, user, Standing::Left)?;
+        world.handle().release_hold(hold.id, Release::Continue)?;
+    }
+    Ok(())
+}
+
+/// The looks for a user in the chat, and how Telegram answered them.
+fn looks(world: &World, user: i64) -> Vec<Option<String>> {
+    let about = |call: &Call| call.subject.chat == Some(601) && call.subject.users == [user];
+    let filter = CallFilter { method: Some(LOOK.to_owned()), ..Default::default() };
+    world.handle().calls(&filter, 0, 100).into_iter().filter(about).map(|call| call.error).collect()
+}
+
+#[tokio::test]
+async fn an_invite_that_brought_nobody_in_is_found_out() -> anyhow::Result<()> {
+    let third = "\n[[user]]\nid = 71\nfirst_name = 'Third'\nusername = 'target_third'\n";
+    let world = World::start_with(&format!("{UNLIMITED}{LOOKED_AFTER}"), third).await?;
+    let rows = Rows::of(&world).await?;
+    let counted = async |success: bool| {
+        let success = if success { "success" } else { "NOT success" };
+        rows.count(&format!("usage_entries WHERE method = '{INVITE}' AND state = 2 AND {success}")).await
+    };
+    let (_, lease) = leased(&world, 61, Purpose::Invite).await?;
+
+    let request = invite(&world, &lease, "target_willing");
+    world.handle().inject_fault(fault(INVITE, FaultKind::HoldAfterEffect));
+    let mut telegram = client(&world);
+    let (answer, vanished) = tokio::join!(telegram.invite_to_chat(request.clone()), invited_in_vain(&world, 31));
+    vanished?;
+    let answer = answer?.into_inner();
+    assert_eq!((answer.outcome(), answer.telegram_error.as_str()), (Outcome::NotJoined, ""));
+    assert_eq!(looks(&world, 31), [Some("USER_NOT_PARTICIPANT".to_owned())]);
+    // It reached Telegram and counts as an invite, but not as a member won.
+    assert_eq!((counted(false).await?, counted(true).await?), (1, 0));
+    assert_eq!(client(&world).invite_to_chat(request).await?.into_inner(), answer);
+    assert_eq!(calls(&world, INVITE), 1);
+
+    // The same look finds whoever is there, and proves nothing when it fails.
+    let answer = client(&world).invite_to_chat(invite(&world, &lease, "target_friend")).await?.into_inner();
+    assert_eq!((answer.outcome(), looks(&world, 21)), (Outcome::Invited, vec![None]));
+    world.handle().inject_fault(refusal(LOOK, "CHAT_ADMIN_REQUIRED"));
+    let answer = client(&world).invite_to_chat(invite(&world, &lease, "target_third")).await?.into_inner();
+    let refused = vec![Some("CHAT_ADMIN_REQUIRED".to_owned())];
+    assert_eq!((answer.outcome(), looks(&world, 71)), (Outcome::Invited, refused));
+    assert_eq!((counted(false).await?, counted(true).await?), (1, 2));
+    world.stop().await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_campaign_counts_whom_its_invite_did_not_bring_in_as_not_joined() -> anyhow::Result<()> {
+    let world = World::start_with(&format!("{UNLIMITED}{LOOKED_AFTER}"), "").await?;
+    let rows = Rows::of(&world).await?;
+    world.connect(world.owner, 61).await?;
+    let id = world.create_campaign(world.owner, &["target_willing"]).await?;
+    world.handle().inject_fault(fault(INVITE, FaultKind::HoldAfterEffect));
+    world.start_campaign(world.owner, &id).await?;
+    invited_in_vain(&world, 31).await?;
+
+    let campaign = world.until_done(world.owner, &id).await?;
+    assert_eq!(campaign.state(), campaigns::campaign::State::Completed);
+    let outcomes = campaign.progress.context("no progress")?.outcomes;
+    let outcomes: Vec<_> = outcomes.iter().map(|count| (count.outcome(), count.targets)).collect();
+    assert_eq!(outcomes, [(Outcome::NotJoined, 1)]);
+    let list = campaigns::ListTargetsRequest { campaign_id: id, ..Default::default() };
+    let targets = world.invite(world.owner).list_targets(list).await?.into_inner().targets;
+    let [target] = &targets[..] else { anyhow::bail!("{targets:?}") };
+    assert_eq!((target.outcome(), target.attempts), (Outcome::NotJoined, 1), "{target:?}");
+    let without_success = format!("usage_entries WHERE method = '{INVITE}' AND state = 2 AND NOT success");
+    assert_eq!(rows.count(&without_success).await?, 1);
+    assert_eq!(looks(&world, 31), [Some("USER_NOT_PARTICIPANT".to_owned())]);
+    assert_eq!(calls(&world, INVITE), 1, "nobody is asked twice");
     world.stop().await?;
     Ok(())
 }
