@@ -23,7 +23,7 @@ use uuid::Uuid;
 
 use super::store::{Acquired, Ask, Changes, Filter, LeaseStore};
 use super::{Key, Lease, RIGHTS_FRESH, State, revision};
-use crate::availability::action_of;
+use crate::availability::{self, action_of};
 use crate::entity::{account, lease, slot};
 use crate::error::{Error, Result};
 use crate::quotas::{LimitUse, Limits, Scope, sql::uses};
@@ -71,6 +71,13 @@ impl SqlLeaseStore {
         let select = scoped(lease::Entity::find_by_id(id), scope).lock_exclusive();
         let row = select.one(&**tx).await.map_err(|error| self.failed(&error))?;
         row.ok_or_else(|| not_found(id))
+    }
+
+    /// The account of the lease behind a key, which never changes.
+    async fn account_of(&self, tx: &Tx, who: &Identity, key: Key) -> Result<Uuid> {
+        let select = scoped(lease::Entity::find_by_id(key.lease_id), Scope::Workspace(who.workspace_id));
+        let row = select.one(&**tx).await.map_err(|error| self.failed(&error))?;
+        row.map(|row| row.account_id).ok_or_else(|| not_found(key.lease_id))
     }
 
     /// The lease behind a key, if it is held now.
@@ -124,6 +131,9 @@ impl SqlLeaseStore {
             }
             Claim::New(slot) => slot,
         };
+        // The account first, as everybody who writes its slots: who locks in another order waits for ever.
+        let account_id = self.account_of(tx, who, key).await?;
+        availability::lock(&**tx, account_id).await.map_err(|error| self.failed(&error))?;
         let (row, now) = self.held(tx, who, key).await?;
         let work = async {
             let ended = end(&**tx, row, State::Released, now).await?;
@@ -382,7 +392,7 @@ pub(super) async fn end(
     Ok(row)
 }
 
-/// Notes that an account was in use until now, whatever for.
+/// Notes that an account was in use until now, whatever for. The account is locked.
 pub(super) async fn use_slots(tx: &impl ConnectionTrait, account_id: Uuid, now: Time) -> Result<(), DbErr> {
     slot::Entity::update_many()
         .col_expr(slot::Column::LastUsedAt, Expr::value(now.millis()))
