@@ -41,7 +41,9 @@ impl Config {
         Wrong::unless(ttl, "leases.default_ttl_ms", "must lie between 1000 and 600000")?;
         Wrong::unless(leases.sweep_ms > 0, "leases.sweep_ms", "must be at least 1")?;
         Wrong::unless(leases.look_ms > 0, "leases.look_ms", "must be at least 1")?;
-        Wrong::unless(self.rules.login_life_s > 0, "rules.login_life_s", "must be at least 1")
+        Wrong::unless(self.rules.login_life_s > 0, "rules.login_life_s", "must be at least 1")?;
+        // Nobody without known rights is given a lease that needs some.
+        Wrong::unless(self.rules.rights_life_s > 0, "rules.rights_life_s", "must be at least 1")
     }
 }
 

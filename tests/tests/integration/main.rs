@@ -11,6 +11,7 @@ mod leases;
 mod logins;
 mod quotas;
 mod readiness;
+mod rights;
 mod telegram;
 
 use tgmesh_proto::ErrorReason;

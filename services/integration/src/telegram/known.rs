@@ -96,12 +96,13 @@ impl KnownChats {
 #[async_trait]
 impl Chats for KnownChats {
     async fn chat_id(&self, workspace_id: Uuid, chat: &ChatAddress) -> Result<Option<i64>> {
+        let place = (workspace_id, chat.clone());
+        if let Some(id) = lock(&self.looks).get(&place).and_then(|looks| looks.chat_id) {
+            return Ok(Some(id));
+        }
         let name = match chat {
             ChatAddress::Id(id) => return Ok(Some(*id)),
-            ChatAddress::InviteHash(_) => {
-                let place = (workspace_id, chat.clone());
-                return Ok(lock(&self.looks).get(&place).and_then(|looks| looks.chat_id));
-            }
+            ChatAddress::InviteHash(_) => return Ok(None),
             ChatAddress::Username(name) => name,
         };
         let relation =
@@ -134,12 +135,16 @@ impl Chats for KnownChats {
         let Some(core) = self.core() else { return };
         let now = core.clock.monotonic();
         let place = (workspace_id, chat.clone());
-        let begun = {
+        let (chat_id, begun) = {
             let mut looks = lock(&self.looks);
             looks.retain(|_, looks| now < looks.begun + core.settings.rights_life.max(RETRY));
             let looks = looks.entry(place.clone()).or_insert_with(|| Looks { begun: now, ..Looks::default() });
+            if now < looks.nobody_until {
+                return;
+            }
+            let chat_id = chat_id.or(looks.chat_id);
             // What nobody knows may be nothing: one account finds that out for all.
-            looks.begin(now, accounts, if chat_id.is_some() { AT_ONCE } else { 1 })
+            (chat_id, looks.begin(now, accounts, if chat_id.is_some() { AT_ONCE } else { 1 }))
         };
         for account in begun {
             let (task, looks, place) = (core.clone(), self.looks.clone(), place.clone());

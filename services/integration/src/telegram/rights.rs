@@ -247,8 +247,8 @@ pub enum Checked {
     Nobody,
 }
 
-/// Asks Telegram what an account may do in a chat, whose id may be known, and
-/// keeps the answer. That it cannot see the chat is an answer too.
+/// Asks Telegram what an account may do in a chat, whose id may be known, unless
+/// somebody has, and keeps the answer. That it cannot see the chat is an answer too.
 ///
 /// # Errors
 /// When Telegram cannot be asked.
@@ -258,6 +258,12 @@ pub async fn refresh(
     chat: &ChatAddress,
     chat_id: Option<i64>,
 ) -> Result<Checked> {
+    // It may have come while the check was on its way.
+    if let Some(chat_id) = chat_id
+        && remembered(core, account.id, chat_id).await?.is_some()
+    {
+        return Ok(Checked::Kept(chat_id));
+    }
     let caller = Caller::own(core, account);
     let peer = match chat {
         ChatAddress::Username(name) if chat_id.is_none() => match caller.resolve(name).await? {
