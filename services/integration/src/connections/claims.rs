@@ -5,9 +5,11 @@
 //! socket is closed. So it does not matter how many rows know a key, nor how many
 //! processes there are. A process says again and again that it holds its claims;
 //! of one that gives no sign of life they are taken over. One that cannot say so
-//! drops its connections before that.
+//! drops its connections before that. In SQLite, whose file belongs to one process at
+//! a time, claims do not end by themselves: nobody is there who could take them over.
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -25,6 +27,8 @@ use crate::error::{Error, Result};
 
 /// How long before others may take a claim over its connection is dropped.
 const MARGIN: Duration = Duration::from_secs(1);
+/// What stands for ever in SQLite.
+const EVER: Duration = Duration::from_secs(100 * 365 * 24 * 3_600);
 /// How often somebody who waits for a key looks again.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
@@ -37,6 +41,8 @@ struct Inner {
     db: Db,
     clock: SharedClock,
     process: Uuid,
+    /// How long others leave a claim alone that is not renewed.
+    lasts: Duration,
     /// By their holders. One stands here before its row does, until after.
     here: Mutex<HashMap<Uuid, Arc<Hold>>>,
 }
@@ -131,7 +137,8 @@ impl Claims {
     /// Over the service's database, for a process that starts.
     pub fn new(db: Db, clock: SharedClock) -> Self {
         let process = new_id(&*clock);
-        Self(Arc::new(Inner { db, clock, process, here: Mutex::default() }))
+        let lasts = if db.is_sqlite() { EVER } else { HELD };
+        Self(Arc::new(Inner { db, clock, process, lasts, here: Mutex::default() }))
     }
 
     /// Before the first connection. SQLite's file belongs to one process at a
@@ -183,15 +190,15 @@ impl Claims {
     }
 
     async fn insert(&self, claim: &Claim) -> Result<bool, DbErr> {
-        let (now, until) = (self.0.clock.now(), self.0.clock.monotonic() + HELD);
+        let tx = self.0.db.begin().await?;
+        let (now, until) = (self.0.clock.now(), self.0.clock.monotonic() + self.0.lasts);
         let row = key_claim::Model {
             fingerprint: claim.hold.fingerprint.clone(),
             holder: claim.holder,
             process: self.0.process,
-            held_until_at: (now + HELD).millis(),
+            held_until_at: (now + self.0.lasts).millis(),
             wanted: false,
         };
-        let tx = self.0.db.begin().await?;
         let taken = store::take(&*tx, &row, now).await?;
         tx.commit().await?;
         if taken {
@@ -222,11 +229,27 @@ impl Claims {
             // From the beginning of the last renewal, however long it took.
             clock.sleep((begun + HELD / 3).saturating_sub(clock.monotonic())).await;
             begun = clock.monotonic();
+            if let Err(error) = self.renew_in_time().await {
+                tracing::warn!(%error, "the claims of keys could not be renewed");
+            }
+        }
+    }
+
+    /// Gives a slow renewal all the time in which it is of use: one that is begun anew
+    /// queues behind all who write, and on a slow disk none would ever come to its end.
+    async fn renew_in_time(&self) -> Result<(), DbErr> {
+        let clock = &self.0.clock;
+        let mut renewing = pin!(self.renew());
+        // By then the claims are lost. A connection to the database that died silently must not hold up the next ones.
+        let mut too_late = clock.sleep(self.0.lasts);
+        loop {
             tokio::select! {
-                renewed = self.renew() => if let Err(error) = renewed {
-                    tracing::warn!(%error, "the claims of keys could not be renewed");
-                },
-                () = clock.sleep(HELD / 3) => tracing::warn!("renewing the claims of keys takes too long"),
+                renewed = &mut renewing => return renewed,
+                () = &mut too_late => {
+                    tracing::warn!("the claims of keys were not renewed in time");
+                    return Ok(());
+                }
+                () = clock.sleep(HELD / 3) => tracing::warn!("renewing the claims of keys takes long"),
             }
         }
     }
@@ -236,9 +259,10 @@ impl Claims {
             let here = self.here();
             here.iter().filter(|(_, hold)| hold.until().is_some()).map(|(id, hold)| (*id, hold.clone())).collect()
         };
-        let (now, until) = (self.0.clock.now(), self.0.clock.monotonic() + HELD);
         let tx = self.0.db.begin().await?;
-        let rows = store::renew(&*tx, self.0.process, now + HELD).await?;
+        // However long what follows takes, it counts from here: others may see it at once.
+        let (now, until) = (self.0.clock.now(), self.0.clock.monotonic() + self.0.lasts);
+        let rows = store::renew(&*tx, self.0.process, now + self.0.lasts).await?;
         tx.commit().await?;
         let mut rows: HashMap<Uuid, key_claim::Model> = rows.into_iter().map(|row| (row.holder, row)).collect();
         for (holder, hold) in held {

@@ -38,7 +38,8 @@ pub(super) async fn take(tx: &impl ConnectionTrait, claim: &Model, now: Time) ->
     Ok(false)
 }
 
-/// Says that a process has its keys until then; which they are.
+/// Says that a process has its keys until then; which they are. A key that was taken
+/// meanwhile, and is held for longer, stays so: its holder relies on it.
 ///
 /// # Errors
 /// When the database fails.
@@ -46,6 +47,7 @@ pub(super) async fn renew(tx: &impl ConnectionTrait, process: Uuid, until: Time)
     Entity::update_many()
         .set(ActiveModel { held_until_at: Set(until.millis()), ..Default::default() })
         .filter(Column::Process.eq(process))
+        .filter(Column::HeldUntilAt.lt(until.millis()))
         .exec(tx)
         .await?;
     Entity::find().filter(Column::Process.eq(process)).all(tx).await

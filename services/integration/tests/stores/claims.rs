@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use sea_orm::EntityTrait as _;
+use sea_orm::{ConnectionTrait as _, DbBackend, EntityTrait as _, QuerySelect as _, Statement};
 use service_kit::Time;
 use service_kit::clock::{ManualClock, SystemClock};
 use service_kit::requests::HELD;
@@ -45,6 +45,18 @@ async fn pass_until(world: &World, what: &str, mut so: impl FnMut() -> bool) -> 
         so().then_some(())
     })
     .await
+}
+
+/// Lets so much time pass, a little at a time, while it is always so.
+async fn passes(world: &World, time: Duration, mut so: impl FnMut() -> bool) -> anyhow::Result<()> {
+    let end = world.now() + time;
+    wait::until("the time to pass", PATIENCE, async || {
+        world.pass(HELD / 50);
+        (!so() || world.now() >= end).then_some(())
+    })
+    .await?;
+    ensure!(so(), "{:?} before the end", end.since(world.now()));
+    Ok(())
 }
 
 async fn rows(world: &World) -> anyhow::Result<Vec<key_claim::Model>> {
@@ -113,6 +125,14 @@ pub async fn a_dead_holder_is_followed(world: World) -> anyhow::Result<()> {
     let living = process(&world, &world.clock).0;
     let begun = world.now();
     let waiting = take_later(&living, key(1));
+    if world.db.is_sqlite() {
+        // The file is one process's at a time: a dead one is followed when the next one starts, and not before.
+        passes(&world, HELD * 3, || claim.holds() && !waiting.is_finished()).await?;
+        living.recover().await?;
+        pass_until(&world, "the key", || waiting.is_finished()).await?;
+        ensure!(waiting.await??.holds());
+        return Ok(());
+    }
     pass_until(&world, "the end of the claim", || {
         assert!(!waiting.is_finished() || !claim.holds(), "two have the key");
         waiting.is_finished()
@@ -134,6 +154,9 @@ pub async fn who_was_taken_over_finds_out(world: World) -> anyhow::Result<()> {
     let claim = now(hung.take(&key(1))).await??;
     let living = process(&world, &world.clock).0;
     let waiting = take_later(&living, key(1));
+    if world.db.is_sqlite() {
+        living.recover().await?;
+    }
     pass_until(&world, "the end of the claim", || waiting.is_finished()).await?;
     ensure!(claim.holds(), "its clock stands still");
     late.advance(HELD / 3);
@@ -156,4 +179,82 @@ pub async fn what_nobody_has_in_hand_is_given_back(world: World) -> anyhow::Resu
     ensure!(kept.holds());
     now(claims.take(&key(2))).await??.release().await;
     Ok(())
+}
+
+/// The store does nothing for longer than a claim lasts. Where somebody could take it over it is given up before that,
+/// and can be had again after; SQLite's file is nobody else's, there it stays.
+pub async fn a_store_that_stalls_costs_what_others_could_take(world: World) -> anyhow::Result<()> {
+    let claims = process(&world, &world.clock).0;
+    let mut claim = now(claims.take(&key(1))).await??;
+    let lost = tokio::spawn(claim.over());
+    let begun = world.now();
+    // The turn of SQLite's only writer, and the rows.
+    let stalled = world.db.begin().await?;
+    key_claim::Entity::find().lock_exclusive().all(&*stalled).await?;
+    if world.db.is_sqlite() {
+        passes(&world, HELD * 3, || claim.holds() && !lost.is_finished()).await?;
+        stalled.commit().await?;
+    } else {
+        pass_until(&world, "the end of the claim", || !claim.holds()).await?;
+        ensure!(world.now().since(begun) < HELD, "given up after others could have taken it");
+        now(lost).await??;
+        passes(&world, HELD * 2, || !claim.holds()).await?;
+        stalled.commit().await?;
+        claim.release().await;
+        claim = now(claims.take(&key(1))).await??;
+    }
+    // It goes on as before.
+    drop(now(claims.take(&key(2))).await??);
+    wait::until("the renewal", PATIENCE, async || {
+        world.pass(HELD / 50);
+        (rows(&world).await.ok()?.len() == 1).then_some(())
+    })
+    .await?;
+    ensure!(claim.holds());
+    Ok(())
+}
+
+/// A renewal that takes longer than the time between two is not begun anew, and counts when it is done.
+pub async fn a_slow_renewal_is_not_cut_short(world: World) -> anyhow::Result<()> {
+    if world.db.is_sqlite() {
+        // Nothing there depends on the time that a renewal takes, nor can be asked who waits.
+        return Ok(());
+    }
+    let claims = process(&world, &world.clock).0;
+    let claim = now(claims.take(&key(1))).await??;
+    for _ in 0..5 {
+        let stalled = world.db.begin().await?;
+        let row = key_claim::Entity::find().lock_exclusive().one(&*stalled).await?.context("no row")?;
+        let renewed = Time::from_millis(row.held_until_at - i64::try_from(HELD.as_millis())?);
+        wait::until("the renewal", PATIENCE, async || {
+            let waits = waiters(&world).await.ok()? > 0;
+            if !waits && world.now() < renewed + HELD / 2 {
+                world.pass(HELD / 50);
+            }
+            waits.then_some(())
+        })
+        .await?;
+        // When another one is due, and the claim not lost yet.
+        world.pass_until(renewed + HELD * 3 / 4);
+        // Long enough for another one to be begun.
+        for _ in 0..10 {
+            now(claims.take(&key(2))).await??.release().await;
+        }
+        ensure!(waiters(&world).await? == 1, "the renewal was begun anew");
+        stalled.commit().await?;
+        ensure!(claim.holds(), "lost by a slow store");
+        wait::until("the end of the renewal", PATIENCE, async || {
+            (rows(&world).await.ok()?.first()?.held_until_at > row.held_until_at).then_some(())
+        })
+        .await?;
+    }
+    Ok(())
+}
+
+/// How many statements wait for a row of the claims, on PostgreSQL.
+async fn waiters(world: &World) -> anyhow::Result<i64> {
+    let text = "SELECT count(*) AS waiters FROM pg_stat_activity \
+                WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    let found = world.db.conn().query_one_raw(Statement::from_string(DbBackend::Postgres, text)).await?;
+    Ok(found.context("no count")?.try_get("", "waiters")?)
 }

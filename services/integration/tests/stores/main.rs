@@ -111,5 +111,7 @@ suite! {
         a_dead_holder_is_followed,
         who_was_taken_over_finds_out,
         what_nobody_has_in_hand_is_given_back,
+        a_store_that_stalls_costs_what_others_could_take,
+        a_slow_renewal_is_not_cut_short,
     }
 }
