@@ -141,7 +141,8 @@ async fn task_killed(stage: &mut Stage, windows: &[(Service, Window)], times: us
     for turn in 0..times {
         for (service, window) in windows {
             let current = tasks.last().context("no task")?;
-            if parse::has_ended(stage, current).await {
+            if parse::is_over(stage, current, *window).await? {
+                parse::finish(stage, current).await?;
                 tasks.push(parse::start(stage).await?);
             }
             parse::kill_in(stage, *service, *window, turn).await?;

@@ -10,6 +10,8 @@ use tgmesh_proto::emulator::v1 as pb;
 pub struct Record {
     /// Every call that invites.
     pub invites: Vec<pb::Call>,
+    /// How many such calls arrived, those included that the record could not keep.
+    pub arrived: u64,
     /// Times that a key was on two connections.
     pub overlaps: u64,
     /// Errors answered, by name.
@@ -89,6 +91,10 @@ pub fn campaign(claims: &Claims, record: &Record) -> Vec<String> {
             claims.total, claims.outcomes
         ));
     }
+    // What was dropped cannot be judged, and nothing is innocent for want of a record.
+    if record.arrived != record.invites.len() as u64 {
+        broken.push(format!("RECORD: {} invites arrived, {} are on record", record.arrived, record.invites.len()));
+    }
     let sent = i64::try_from(record.invites.len()).unwrap_or(i64::MAX);
     if sent > claims.ledger {
         broken.push(format!("QUOTA-1: {sent} invites reached telegram, {} are in the ledger", claims.ledger));
@@ -145,7 +151,8 @@ mod tests {
             ledger: 3,
             ..Default::default()
         };
-        let record = Record { invites: (1..=3).map(call).collect(), members: (1..=3).collect(), ..Default::default() };
+        let invites = (1..=3).map(call).collect();
+        let record = Record { invites, arrived: 3, members: (1..=3).collect(), ..Default::default() };
         (claims, record)
     }
 
@@ -186,6 +193,11 @@ mod tests {
         convicts("COUNT-1", |claims, _| drop(claims.targets.pop()));
         convicts("QUOTA-1", |claims, _| claims.ledger = 2);
         convicts("WORK-1", |claims, _| claims.targets[0].attempts = 0);
+    }
+
+    #[test]
+    fn the_judge_convicts_a_record_that_has_lost_calls() {
+        convicts("RECORD", |_, record| record.arrived = 4);
     }
 
     #[test]

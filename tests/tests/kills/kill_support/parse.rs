@@ -3,20 +3,25 @@
 use std::collections::{BTreeSet, HashMap};
 
 use anyhow::{Context as _, ensure};
-use tgmesh_proto::emulator::v1::{FaultKind, Standing, User};
+use tgmesh_proto::emulator::v1::{CallState, FaultKind, Standing, User};
 use tgmesh_proto::parsing::v1 as parsing;
 use tgmesh_proto::parsing::v1::parse_task::State;
 use tgmesh_proto::telegram::v1::SpeedProfile;
 
 use super::brake::Where;
+use super::campaign::at_brake;
 use super::stage::Stage;
 use super::world::SOURCE;
 use super::{Service, Window};
 
 /// The call that reads a page.
 const PAGE: &str = "channels.getParticipants";
-/// Looks in a row that must find a process at its brake.
-const LOOKS: u32 = 3;
+/// Most members on a page.
+const PAGE_SIZE: i64 = 200;
+/// The first thing that is written down of a page.
+const FIRST_PERSON: Where = Where { table: "parse_results", event: "INSERT", when: "NEW.task_id IS NOT NULL" };
+/// People that are written down.
+const WRITTEN: &str = "SELECT count(*) FROM parse_results";
 
 /// A task that reads all members; its id.
 pub async fn start(stage: &Stage) -> anyhow::Result<String> {
@@ -48,26 +53,16 @@ pub async fn kill_in(stage: &mut Stage, service: Service, window: Window, turn: 
             let when: &'static str = format!("NEW.read_count > {read}").leak();
             let at = Where { table: "parse_tasks", event: "UPDATE", when };
             stage.brake(service)?.arm(at).await?;
-            let mut looks = 0;
-            let name = what();
-            let stands = stage.until(&name, async |stage| {
-                let stands = stage.brakes.get(&service)?.engaged().await;
-                looks = if stands { looks + 1 } else { 0 };
-                (looks == LOOKS).then_some(())
-            });
-            stands.await?;
+            at_brake(stage, service).await.with_context(what)?;
             stage.kill(service, window)?;
             stage.brake(service)?.release().await.with_context(what)?;
         }
-        Window::WireBefore | Window::WireAfter | Window::Answered => {
+        Window::Answered => answered(stage, service, turn).await.with_context(what)?,
+        Window::WireBefore | Window::WireAfter => {
             let kind =
                 if window == Window::WireBefore { FaultKind::HoldBeforeEffect } else { FaultKind::HoldAfterEffect };
             stage.hold(PAGE, kind, u32::try_from(turn % 2)?, 1).await?;
             stage.held().await.with_context(what)?;
-            if window == Window::Answered {
-                // The page is on its way back when its reader dies.
-                stage.let_go().await?;
-            }
             stage.kill(service, window)?;
             stage.let_go().await?;
         }
@@ -75,6 +70,29 @@ pub async fn kill_in(stage: &mut Stage, service: Service, window: Window, turn: 
         Window::Login => anyhow::bail!("no window of a task"),
     }
     stage.restart(service).await
+}
+
+/// Telegram has answered with a page, and nobody of it is written down when its reader dies.
+async fn answered(stage: &mut Stage, service: Service, turn: usize) -> anyhow::Result<()> {
+    stage.hold(PAGE, FaultKind::HoldAfterEffect, u32::try_from(turn % 2)?, 1).await?;
+    let call = stage.held().await?.call;
+    // While the page is held the brake goes in: what was read before it is written down, or stands at the brake.
+    stage.brake(service)?.arm(FIRST_PERSON).await?;
+    let before = stage.brake(service)?.number(WRITTEN).await?;
+    stage.let_go().await?;
+    stage
+        .until("the page to be answered", async |stage| {
+            let calls = stage.calls(PAGE).await.ok()?;
+            calls.iter().any(|known| known.number == call && known.state() == CallState::Answered).then_some(())
+        })
+        .await?;
+    // Only an answer in hand brings a reader to where it writes people down.
+    at_brake(stage, service).await?;
+    stage.kill(service, Window::Answered)?;
+    stage.brake(service)?.release().await?;
+    let after = stage.brake(service)?.number(WRITTEN).await?;
+    ensure!(after == before, "{after} people are written down, and {before} were before the answer");
+    Ok(())
 }
 
 /// The task is taken, and there is nobody to read it: integration stands still.
@@ -99,8 +117,21 @@ async fn claimed(stage: &mut Stage, service: Service) -> anyhow::Result<()> {
 }
 
 /// Whether the task has come to its end.
-pub async fn has_ended(stage: &Stage, id: &str) -> bool {
+async fn has_ended(stage: &Stage, id: &str) -> bool {
     get(stage, id).await.is_some_and(|task| task.state() == State::Completed)
+}
+
+/// Whether the task has too little left for a kill in this window: has come to its end, or may soon be answered with a
+/// page on which nobody is.
+pub async fn is_over(stage: &Stage, id: &str, window: Window) -> anyhow::Result<bool> {
+    if has_ended(stage, id).await {
+        return Ok(true);
+    }
+    if window != Window::Answered {
+        return Ok(false);
+    }
+    let near = format!("SELECT count(*) FROM parse_tasks WHERE state = 2 AND read_count + {} > total", 4 * PAGE_SIZE);
+    Ok(stage.brakes.get(&Service::Parsing).context("no database")?.number(&near).await? > 0)
 }
 
 /// Waits until the task has come to its end by itself.
