@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use common::world::Reaction;
 use common::{Service, on_each, outcome, people, reason};
+use sea_orm::{ConnectionTrait as _, Statement};
+use service_kit::db::Db;
+use service_kit::invariants::COUNT_1;
 use tgmesh_proto::ErrorReason;
 use tgmesh_proto::invite::v1::campaign::State;
 use tgmesh_proto::invite::v1::*;
@@ -261,4 +264,61 @@ async fn two_replicas_never_do_one_target_twice() {
         first.stop().await;
     })
     .await;
+}
+
+/// A counter that has drifted from the rows is noticed, however the campaign comes to rest; one that has not is not.
+#[tokio::test]
+async fn a_wrong_counter_is_noticed_at_every_end() {
+    on_each(|db| async move {
+        let mut service = Service::start(db, 2).await;
+        service.world.script(|user, _, _| match user.split_once('_') {
+            Some(("completed", _)) => Reaction::Answer(Outcome::Invited),
+            Some(("failed", _)) => Reaction::Refuse(ErrorReason::ChatFull, None),
+            _ => Reaction::LookUp,
+        });
+        let world = service.world.clone();
+        for (name, end) in [
+            ("completed", State::Completed),
+            ("failed", State::Failed),
+            ("cancelled", State::Cancelled),
+            ("paused", State::Paused),
+        ] {
+            for wrong in [false, true] {
+                let before = COUNT_1.count();
+                let people = [0, 1].map(|number| format!("{name}_{wrong}_{number}"));
+                let draft = service.create(&people).await;
+                let campaign_id = draft.id.clone();
+                if wrong {
+                    miscount(&service.db, Uuid::parse_str(&campaign_id).unwrap()).await;
+                }
+                service.start_campaign(&campaign_id).await;
+                world.until(|state| state.calls.iter().any(|(_, user, _)| people.contains(user))).await;
+                let request_id = service.id();
+                if end == State::Cancelled {
+                    service.client.cancel_campaign(CancelCampaignRequest { request_id, campaign_id }).await.unwrap();
+                } else if end == State::Paused {
+                    service.client.pause_campaign(PauseCampaignRequest { request_id, campaign_id }).await.unwrap();
+                }
+                world.state().looked_up.clear();
+                if wrong {
+                    world.until(|_| COUNT_1.count() > before).await;
+                } else {
+                    service.until(&draft.id, |campaign| campaign.state() == end).await;
+                }
+                assert_eq!(service.get(&draft.id).await.state(), end);
+                assert_eq!(COUNT_1.count(), before + u64::from(wrong), "{people:?}");
+            }
+        }
+        service.stop().await;
+    })
+    .await;
+}
+
+/// Counts an outcome that no target has.
+async fn miscount(db: &Db, campaign_id: Uuid) {
+    let outcome = Outcome::AlreadyMember as i32;
+    let text = "INSERT INTO campaign_counters (campaign_id, outcome, targets) VALUES ($1, $2, 1)";
+    let statement =
+        Statement::from_sql_and_values(db.conn().get_database_backend(), text, [campaign_id.into(), outcome.into()]);
+    db.conn().execute_raw(statement).await.unwrap();
 }

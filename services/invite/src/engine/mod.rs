@@ -151,7 +151,14 @@ impl Engine {
                 runner.stop.cancel();
             }
         }
-        self.runners.retain(|id, runner| ids.contains(id) || runner.workers > 0);
+        let over = self.runners.extract_if(|id, runner| !ids.contains(id) && runner.workers == 0);
+        let over: Vec<Uuid> = over.map(|(id, _)| id).collect();
+        for id in over {
+            // However it came to rest: completed, failed, cancelled or paused.
+            if let Err(error) = store::check(self.app.db.conn(), id).await {
+                tracing::warn!(%error, campaign_id = %id, "counters were not compared with the rows");
+            }
+        }
         for campaign in running {
             match self.runners.get_mut(&campaign.id) {
                 // Resumed before the last turn of before the pause has ended.
