@@ -15,6 +15,8 @@ pub mod handshake;
 mod pushed;
 mod session;
 mod store;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -256,7 +258,9 @@ impl Connections {
     /// Whether a line is connected.
     pub fn state(&self, line: LineId) -> LineState {
         let lines = self.lines();
-        lines.open.get(&line).map(|line| *line.state.borrow()).unwrap_or_default()
+        // An actor that died said nothing any more; its socket is closed.
+        let line = lines.open.get(&line).filter(|line| !line.ended.is_cancelled());
+        line.map(|line| *line.state.borrow()).unwrap_or_default()
     }
 
     /// Closes a line and waits until its socket is closed. Jobs that wait are
@@ -343,69 +347,5 @@ impl Connections {
         });
         lines.open.insert(id, line.clone());
         line
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-    use std::sync::atomic::{AtomicU32, Ordering};
-
-    use grammers_tl_types::functions;
-    use num_bigint::BigUint;
-    use service_kit::clock::SystemClock;
-
-    use super::config::RsaKey;
-    use super::*;
-
-    /// Counts how often somebody wanted to open a connection.
-    #[derive(Default)]
-    struct Asked(AtomicU32);
-
-    #[async_trait]
-    impl Sessions for Asked {
-        async fn session(&self, _line: LineId) -> Result<LineSession, Error> {
-            self.0.fetch_add(1, Ordering::Relaxed);
-            Err(Error::Internal)
-        }
-
-        async fn claim(&self, _key: &SessionKey) -> Result<Claim, Error> {
-            Err(Error::Internal)
-        }
-    }
-
-    #[tokio::test]
-    async fn no_connection_opens_after_the_last_has_closed() {
-        let key = RsaKey {
-            modulus: ((BigUint::from(1_u8) << 2048_u32) - BigUint::from(1_u8)).to_string(),
-            exponent: "65537".to_owned(),
-        };
-        let network = TelegramNetwork {
-            api_id: 1,
-            api_hash: "hash".to_owned().into(),
-            data_centres: BTreeMap::from([("2".to_owned(), ([127, 0, 0, 1], 1).into())]),
-            default_data_centre: 2,
-            rsa_keys: vec![key],
-        };
-        let config = TelegramConfig {
-            connect_timeout_s: 5,
-            call_timeout_s: 5,
-            idle_close_s: 60,
-            device_model: String::new(),
-            system_version: String::new(),
-        };
-        let asked = Arc::new(Asked::default());
-        let dialer = Dialer::new(config, &network).unwrap();
-        let connections = Connections::new(dialer, asked.clone(), SystemClock::shared(), Arc::new(|_, _| {}));
-        let line = LineId::Account(Uuid::from_u128(1));
-        let ping = functions::Ping { ping_id: 1 };
-        assert!(connections.call(line, &ping, open()).await.is_err());
-        assert_eq!(asked.0.load(Ordering::Relaxed), 1);
-        connections.close_all(Duration::from_secs(60)).await;
-        let late = connections.call(line, &ping, open()).await;
-        assert!(matches!(late, Err(CallError::NotSent(_))), "{late:?}");
-        assert_eq!(asked.0.load(Ordering::Relaxed), 1, "a connection was about to be opened");
-        // Who listens learns that there is nothing more to hear.
-        assert!(connections.events(line).pushed.recv().await.is_err());
     }
 }
