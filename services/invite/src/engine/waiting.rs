@@ -11,6 +11,7 @@ use tonic::Status;
 /// The reason that each key of `NO_ACCOUNT_AVAILABLE` is. The first one with a
 /// count is what the campaign waits for: it ends soonest by itself.
 const REASONS: &[(&str, Reason)] = &[
+    (shortage::RIGHTS_UNKNOWN.0, Reason::RightsUnknown),
     ("leased", Reason::Leased),
     ("cooling_down", Reason::CoolingDown),
     ("flood_wait", Reason::FloodWait),
@@ -118,7 +119,8 @@ mod tests {
     #[test]
     fn each_reason_is_told() {
         let order: Vec<&str> = REASONS.iter().map(|(key, _)| *key).collect();
-        assert_eq!(order, shortage::SHORTAGE.iter().map(|(key, _)| *key).collect::<Vec<_>>());
+        let keys = [&shortage::RIGHTS_UNKNOWN].into_iter().chain(shortage::SHORTAGE).map(|(key, _)| *key);
+        assert_eq!(order, keys.collect::<Vec<_>>());
         for (key, reason) in REASONS {
             let refused = status(ErrorReason::NoAccountAvailable, "x").with(key, 2).with("not_eligible", 1).build();
             let denial = denial(&refused, Time::ZERO);
