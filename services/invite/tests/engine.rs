@@ -36,7 +36,7 @@ async fn a_campaign_runs_to_its_end() {
         service.world.until(|state| state.leased.is_empty()).await;
         assert!(service.world.state().most_leased > 1, "the accounts worked one after another");
         assert!(
-            tgmesh_invite::engine::store::drift(service.db.conn(), Uuid::parse_str(&draft.id).unwrap())
+            tgmesh_invite::engine::drift::drift(service.db.conn(), Uuid::parse_str(&draft.id).unwrap())
                 .await
                 .unwrap()
                 .is_empty()

@@ -6,6 +6,7 @@
 //! and stores the attempt's `request_id` before the call is made, so that after
 //! a crash anywhere the attempt can be asked about instead of repeated.
 
+pub mod drift;
 pub mod hands;
 pub mod outcome;
 pub mod owner;
@@ -155,7 +156,7 @@ impl Engine {
         let over: Vec<Uuid> = over.map(|(id, _)| id).collect();
         for id in over {
             // However it came to rest: completed, failed, cancelled or paused.
-            if let Err(error) = store::check(self.app.db.conn(), id).await {
+            if let Err(error) = drift::check(self.app.db.conn(), id).await {
                 tracing::warn!(%error, campaign_id = %id, "counters were not compared with the rows");
             }
         }
