@@ -8,11 +8,13 @@ pub mod integration;
 pub mod invite;
 pub mod parsing;
 
+use std::collections::HashSet;
+
 use sea_orm::{
-    ConnectionTrait as _, DatabaseConnection, DbBackend, DbErr, SqliteTransactionMode, TransactionOptions,
+    ConnectionTrait, DatabaseConnection, DbBackend, DbErr, SqliteTransactionMode, Statement, TransactionOptions,
     TransactionTrait as _,
 };
-use sea_orm_migration::{MigrationStatus, MigratorTrait};
+use sea_orm_migration::MigratorTrait;
 
 /// Key of the lock under which one process migrates a database at a time.
 const ADVISORY_LOCK: i64 = 0x7467_6d65_7368;
@@ -83,12 +85,26 @@ async fn up<M: MigratorTrait>(db: &DatabaseConnection) -> Result<(), DbErr> {
     if !sqlite {
         tx.execute_unprepared(&format!("SELECT pg_advisory_xact_lock({ADVISORY_LOCK})")).await?;
     }
-    M::up(&tx, None).await?;
+    // The migrator refuses a database that has migrations of a newer build, also when there is nothing to do.
+    if pending::<M>(&tx).await? > 0 {
+        M::up(&tx, None).await?;
+    }
     tx.commit().await
 }
 
-/// Reads alone: the table of migrations may be being made in a transaction that is not over.
-async fn pending<M: MigratorTrait>(db: &DatabaseConnection) -> Result<usize, DbErr> {
-    let statuses = M::get_migration_with_status_read_only(db).await?;
-    Ok(statuses.iter().filter(|migration| migration.status() == MigrationStatus::Pending).count())
+/// How many migrations of this build a database lacks. What it has besides is of a newer build, and none of ours. Reads
+/// alone: the table of migrations may be being made in a transaction that is not over.
+async fn pending<M: MigratorTrait>(conn: &impl ConnectionTrait) -> Result<usize, DbErr> {
+    let known = M::migrations();
+    let there = match conn.get_database_backend() {
+        DbBackend::Sqlite => "SELECT name FROM sqlite_master WHERE name = 'seaql_migrations'",
+        _ => "SELECT to_regclass('seaql_migrations')::text AS name WHERE to_regclass('seaql_migrations') IS NOT NULL",
+    };
+    if conn.query_one_raw(Statement::from_string(conn.get_database_backend(), there)).await?.is_none() {
+        return Ok(known.len());
+    }
+    let text = "SELECT version FROM seaql_migrations";
+    let rows = conn.query_all_raw(Statement::from_string(conn.get_database_backend(), text)).await?;
+    let applied: HashSet<String> = rows.iter().map(|row| row.try_get("", "version")).collect::<Result<_, _>>()?;
+    Ok(known.iter().filter(|migration| !applied.contains(migration.name())).count())
 }

@@ -53,7 +53,7 @@ async fn a_migration_that_fails_in_the_middle_leaves_nothing() -> anyhow::Result
 async fn a_migration_that_is_aborted_is_all_or_nothing() -> anyhow::Result<()> {
     for sqlite in [true, false] {
         let (mut none, mut whole) = (0, false);
-        for step in 1_u32.. {
+        for step in 0_u32.. {
             let database = if sqlite { database::sqlite()? } else { database::postgres().await? };
             let db = open(&database).await?;
             let mut left = step * step;
@@ -88,7 +88,7 @@ async fn a_migration_that_is_aborted_is_all_or_nothing() -> anyhow::Result<()> {
             migrate(&other, Schema::Integration).await?;
             check(&other, Schema::Integration).await?;
         }
-        ensure!(none > 2 && whole, "it was never aborted in the middle");
+        ensure!(none > 0 && whole, "it was never aborted in the middle");
     }
     Ok(())
 }
